@@ -1,0 +1,1 @@
+"""Cluster linking: routes and messages exchanged with other broker clusters."""

@@ -1,0 +1,1 @@
+"""The thin edge: listeners, streams, outgoing buffers, deadlines."""
