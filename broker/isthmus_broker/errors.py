@@ -47,7 +47,8 @@ class Mistake:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return "  ".join(part for part in (place, f"{self.key}: {self.message}") if part)
+        what = f"{self.key}: {self.message}" if self.key else self.message
+        return "  ".join(part for part in (place, what) if part)
 
 
 class ConfigurationError(IsthmusError):
