@@ -6,7 +6,7 @@ of the broker get. docs/configuration.md explains each key.
 
 from __future__ import annotations
 
-from isthmus_broker.settings.loading import is_guarded, load, parse_link
+from isthmus_broker.settings.loading import load, parse_link
 from isthmus_broker.settings.models import (
     Accept,
     AnyListener,
@@ -68,7 +68,6 @@ __all__ = [
     "WebSocketSettings",
     "WsListener",
     "WssListener",
-    "is_guarded",
     "load",
     "overlay_path",
     "parse_link",

@@ -37,7 +37,7 @@ def load(path: Path | None, env: Mapping[str, str]) -> Settings:
     if path is None:
         return _finished(Settings(), Node({}, "", 1), [])
     document = hocon.load(path, env)
-    context = Context(path.parent, list(document.files))
+    context = Context(path.absolute().parent, list(document.files))
     warnings = [
         f"{file}:{line}  include: {missing} does not exist"
         for missing, file, line in document.missing
@@ -58,7 +58,7 @@ def parse_link(body: object, directory: Path) -> LinkSettings:
         ConfigurationError: with every mistake, keys as in the body.
 
     """
-    return validate(LinkSettings, body, Context(directory))
+    return validate(LinkSettings, body, Context(directory.absolute()))
 
 
 def _merge_overlay(path: Path, root: Node, context: Context) -> list[str]:
@@ -189,7 +189,7 @@ def _covered(number: int, link: LinkSettings) -> Iterator[tuple[Loc, str]]:
 def _open_to_all(settings: Settings) -> Iterator[tuple[Loc, str]]:
     if not settings.anonymous or settings.mqtt.allow_anonymous:
         return
-    trusting = [link.name for link in settings.cluster.links if not is_guarded(link)]
+    trusting = [link.name for link in settings.cluster.links if not link.is_guarded]
     for name, listener in settings.listeners.enabled().items():
         options = getattr(listener, "ssl_options", None)
         if listener.bind.is_loopback or (options and options.fail_if_no_peer_cert):
@@ -199,8 +199,3 @@ def _open_to_all(settings: Settings) -> Iterator[tuple[Loc, str]]:
             ("listeners", *name.split(":", 1)),
             f"whoever reaches {listener.bind} is let in without credentials{speak}",
         )
-
-
-def is_guarded(link: LinkSettings) -> bool:
-    """Whether only certain clients may speak for the other cluster."""
-    return bool(link.accept.usernames or link.accept.certificate_names)

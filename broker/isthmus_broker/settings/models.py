@@ -180,6 +180,11 @@ class LinkSettings(Section):
         return self
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether only certain clients may speak for the other cluster."""
+        return bool(self.accept.usernames or self.accept.certificate_names)
+
+    @property
     def tls(self) -> bool:
         """Whether the connection is encrypted: `ssl.enable`, or `mqtts://`."""
         return self.ssl.enable or bool(self.server.tls)
@@ -489,7 +494,7 @@ class Settings(Section):
 
     @property
     def content_hash(self) -> str:
-        """Hash of the configuration in force, the same wherever and however it is written."""
+        """Hash of the configuration in force, the same however it is written."""
         shown = self.model_dump(mode="json", context={"secrets": True})
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -22,6 +22,7 @@ from pydantic import (
     SecretStr,
     SerializationInfo,
     ValidationInfo,
+    WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
@@ -157,30 +158,53 @@ def _seconds_or_disabled(value: object) -> int | None:
     return seconds
 
 
-def _dump_number(value: float) -> float | str:
+def _dump_duration(value: float | None) -> str:
+    if value is None or value == math.inf:
+        return "disabled" if value is None else "infinity"
+    return f"{int(value)}s" if value == int(value) else f"{round(value * 1000)}ms"
+
+
+def _dump_rate(value: float) -> float | str:
     return "infinity" if value == math.inf else value
 
 
-_DUMP_NUMBER = PlainSerializer(_dump_number)
+def _dump_count(value: int | None) -> int | str:
+    return "infinity" if value is None else value
+
+
+_TEXT = WithJsonSchema({"type": "string"})
+_DUMP_DURATION = PlainSerializer(_dump_duration)
+_DUMP_RATE = PlainSerializer(_dump_rate)
 Duration = Annotated[
-    float, BeforeValidator(parse_duration), AfterValidator(_finite), AfterValidator(_positive)
+    float,
+    BeforeValidator(parse_duration),
+    AfterValidator(_finite),
+    AfterValidator(_positive),
+    _DUMP_DURATION,
+    _TEXT,
 ]
 """Seconds, above zero."""
-DurationOrNever = Annotated[float, BeforeValidator(parse_duration), _DUMP_NUMBER]
+DurationOrNever = Annotated[float, BeforeValidator(parse_duration), _DUMP_DURATION, _TEXT]
 """Seconds; zero and `math.inf` are welcome."""
-DurationOrDisabled = Annotated[float | None, BeforeValidator(_parse_duration_or_disabled)]
+DurationOrDisabled = Annotated[
+    float | None, BeforeValidator(_parse_duration_or_disabled), _DUMP_DURATION, _TEXT
+]
 """Seconds, above zero; None: `disabled`."""
-ExpiryInterval = Annotated[float, BeforeValidator(parse_duration), AfterValidator(_expiry)]
-"""Seconds, whole 32 bits; 4294967295 is for ever."""
+ExpiryInterval = Annotated[
+    float, BeforeValidator(parse_duration), AfterValidator(_expiry), _DUMP_DURATION, _TEXT
+]
+"""Seconds, within 32 bits; 4294967295 is for ever."""
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=1)]
 """Bytes."""
-Rate = Annotated[float, BeforeValidator(_parse_rate(float, "1000/s")), _DUMP_NUMBER]
+Rate = Annotated[float, BeforeValidator(_parse_rate(float, "1000/s")), _DUMP_RATE, _TEXT]
 """A number a second; `math.inf` is no limit."""
-ByteRate = Annotated[float, BeforeValidator(_parse_rate(parse_size, "10MB/s")), _DUMP_NUMBER]
+ByteRate = Annotated[float, BeforeValidator(_parse_rate(parse_size, "10MB/s")), _DUMP_RATE, _TEXT]
 """Bytes a second; `math.inf` is no limit."""
-CountOrInfinity = Annotated[int | None, BeforeValidator(_whole_or_infinity)]
+CountOrInfinity = Annotated[
+    int | None, BeforeValidator(_whole_or_infinity), PlainSerializer(_dump_count), _TEXT
+]
 """A whole number above zero; None is no limit."""
-KeepAlive = Annotated[int | None, BeforeValidator(_seconds_or_disabled)]
+KeepAlive = Annotated[int | None, BeforeValidator(_seconds_or_disabled), _DUMP_DURATION, _TEXT]
 """Whole seconds, 1 to 65535; None: what the client asks for."""
 
 # --- Addresses ----------------------------------------------------------------------------------
@@ -288,8 +312,8 @@ def _parse_server(value: object) -> Server:
     return Server(host, port or (8883 if tls else 1883), tls)
 
 
-BindAddress = Annotated[Bind, BeforeValidator(_parse_bind), PlainSerializer(str)]
-ServerAddress = Annotated[Server, BeforeValidator(_parse_server), PlainSerializer(str)]
+BindAddress = Annotated[Bind, BeforeValidator(_parse_bind), PlainSerializer(str), _TEXT]
+ServerAddress = Annotated[Server, BeforeValidator(_parse_server), PlainSerializer(str), _TEXT]
 
 # --- Secrets and files --------------------------------------------------------------------------
 
@@ -341,7 +365,7 @@ Place = Annotated[Path, BeforeValidator(_resolve_place)]
 """A file or directory that need not exist yet, relative to the configuration file."""
 FileName = Annotated[Path, BeforeValidator(_resolve_file)]
 """A file that exists, relative to the configuration file."""
-Secret = Annotated[SecretStr, BeforeValidator(_read_secret), PlainSerializer(_dump_secret)]
+Secret = Annotated[SecretStr, BeforeValidator(_read_secret), PlainSerializer(_dump_secret), _TEXT]
 """Shown as stars everywhere; `file://` reads it from a file."""
 
 # --- Names and filters --------------------------------------------------------------------------
