@@ -108,7 +108,7 @@ def _with_default_listener(settings: Settings) -> tuple[Settings, str | None]:
     if "default" in named or DEFAULT_PORT in ports:
         return settings, None
     public = settings.mqtt.allow_anonymous is True or not settings.anonymous
-    bind = Bind(None if public else "127.0.0.1", DEFAULT_PORT)
+    bind = Bind("0.0.0.0" if public else "127.0.0.1", DEFAULT_PORT)  # noqa: S104
     tcp = {**listeners.tcp, "default": TcpListener(bind=bind)}
     changed = listeners.model_copy(update={"tcp": tcp})
     result = settings.model_copy(update={"listeners": changed})
@@ -122,19 +122,21 @@ def _with_default_listener(settings: Settings) -> tuple[Settings, str | None]:
 
 def _contradictions(settings: Settings) -> Iterator[tuple[Loc, str]]:
     yield from _wrong_links(settings)
-    taken: dict[tuple[str | None, int], str] = {}
     opened: list[tuple[Loc, Bind, str]] = [
-        (("listeners", *name.split(":", 1), "bind"), listener.bind, f"listeners.{name}")
-        for name, listener in settings.listeners.enabled().items()
+        (("listeners", *name.split(":", 1), "bind"), it.bind, f"listeners.{name}")
+        for name, it in settings.listeners.enabled().items()
     ]
     if settings.api.enable:
         opened.append((("api", "bind"), settings.api.bind, "api"))
-    for loc, bind, name in opened:
-        shown = name.replace(":", ".")
-        other = taken.get((bind.host, bind.port)) or taken.get((None, bind.port))
-        if bind.port and other:
-            yield loc, f"{bind} is taken by {other} already"
-        taken.setdefault((bind.host, bind.port), shown)
+    for number, (loc, bind, _) in enumerate(opened):
+        for _, other, name in opened[:number]:
+            if bind.port and bind.port == other.port and _overlap(bind, other):
+                yield loc, f"{bind} is taken by {name.replace(':', '.')} already"
+                break
+
+
+def _overlap(bind: Bind, other: Bind) -> bool:
+    return bind.host == other.host or bind.is_everywhere or other.is_everywhere
 
 
 def _wrong_links(settings: Settings) -> Iterator[tuple[Loc, str]]:

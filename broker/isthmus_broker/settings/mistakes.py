@@ -45,6 +45,16 @@ _EXPECTED: Final = {
     "expected": "{what}",
 }
 
+_WANTED: Final = {
+    "name": "the name of the other cluster",
+    "server": "host:port, mqtt://host[:port] or mqtts://host[:port]",
+    "topics": 'a list of topic filters to receive, as in ["#"]; [] receives nothing',
+    "bind": "a port or address:port to listen on",
+    "file": "the name of a password file",
+    "permit": '"allow" or "deny"',
+    "ssl_options": "an object with certfile and keyfile",
+}
+
 
 def validate(
     model: type[Model],
@@ -113,7 +123,7 @@ def _message(model: type[BaseModel], loc: Loc, details: ErrorDetails, node: Node
     if kind == "extra_forbidden":
         return _unknown(model, loc)
     if kind == "missing":
-        return "is missing"
+        return f"is missing: expected {_WANTED.get(str(loc[-1]), 'a value')}"
     if kind == "union_tag_not_found":
         return 'mechanism is missing: expected "password_based" or "client_certificate"'
     context = details.get("ctx", {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ from pydantic_core import PydanticCustomError
 
 from isthmus_broker.mqtt.topics import check_filter
 
+UNLIMITED: Final = sys.maxsize
+"""What `infinity` is as a count."""
 MAX_SECRET_BYTES: Final = 64 << 10
 REDACTED: Final = "******"
 """What stands in place of a secret, as in EMQX's REST."""
@@ -140,10 +143,10 @@ def _positive(value: float) -> float:
     return value
 
 
-def _whole_or_infinity(value: object) -> int | None:
+def _whole_or_infinity(value: object) -> int:
     text = str(value).strip().lower()
     if text == "infinity":
-        return None
+        return UNLIMITED
     if not re.fullmatch(r"[1-9]\d{0,17}", text):
         raise expected("a whole number above zero, or infinity")
     return int(text)
@@ -168,8 +171,8 @@ def _dump_rate(value: float) -> float | str:
     return "infinity" if value == math.inf else value
 
 
-def _dump_count(value: int | None) -> int | str:
-    return "infinity" if value is None else value
+def _dump_count(value: int) -> int | str:
+    return "infinity" if value == UNLIMITED else value
 
 
 _TEXT = WithJsonSchema({"type": "string"})
@@ -201,9 +204,9 @@ Rate = Annotated[float, BeforeValidator(_parse_rate(float, "1000/s")), _DUMP_RAT
 ByteRate = Annotated[float, BeforeValidator(_parse_rate(parse_size, "10MB/s")), _DUMP_RATE, _TEXT]
 """Bytes a second; `math.inf` is no limit."""
 CountOrInfinity = Annotated[
-    int | None, BeforeValidator(_whole_or_infinity), PlainSerializer(_dump_count), _TEXT
+    int, BeforeValidator(_whole_or_infinity), PlainSerializer(_dump_count), _TEXT
 ]
-"""A whole number above zero; None is no limit."""
+"""A whole number above zero; `UNLIMITED` is no limit."""
 KeepAlive = Annotated[int | None, BeforeValidator(_seconds_or_disabled), _DUMP_DURATION, _TEXT]
 """Whole seconds, 1 to 65535; None: what the client asks for."""
 
@@ -214,19 +217,23 @@ KeepAlive = Annotated[int | None, BeforeValidator(_seconds_or_disabled), _DUMP_D
 class Bind:
     """Where a listener opens."""
 
-    host: str | None
-    """An address or name without brackets; None is all interfaces."""
+    host: str
+    """An address or name without brackets; 0.0.0.0 where only a port is given."""
     port: int
     """0: the system picks one."""
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.host is not None and is_loopback(self.host)
+        return is_loopback(self.host)
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it is all interfaces."""
+        return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
     def __str__(self) -> str:
-        host = self.host or ""
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +299,7 @@ def _parse_bind(value: object) -> Bind:
         raise expected(_BIND_HINT) from error
     if port is None:
         raise expected(_BIND_HINT)
-    return Bind(None if host in ("", "0.0.0.0", "::") else host, port)  # noqa: S104
+    return Bind(host or "0.0.0.0", port)  # noqa: S104 - the operator says so
 
 
 def _parse_server(value: object) -> Server:

@@ -1,0 +1,1 @@
+"""The command line: `isthmus-broker run | check | links | passwd`."""
