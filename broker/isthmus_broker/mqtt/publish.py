@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 from isthmus_broker.mqtt.codes import V5
+from isthmus_broker.mqtt.wire import varint
 
 
 class OriginKind(Enum):
@@ -37,18 +38,6 @@ class Origin:
 LOCAL: Final = Origin(OriginKind.LOCAL)
 
 _EXPIRY_ID: Final = b"\x02"  # Message Expiry Interval, 3.3.2.3.3
-
-
-def varint(value: int) -> bytes:
-    """`value` (0 to 268,435,455) as a Variable Byte Integer (1.5.5)."""
-    if value < 0x80:
-        return bytes((value,))
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 class Message:
