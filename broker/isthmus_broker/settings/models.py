@@ -220,7 +220,7 @@ class ListenerSettings(Section):
     enable: bool = True
     bind: BindAddress
     max_connections: CountOrInfinity = 100_000
-    max_conn_rate: Rate = 2_000.0
+    max_conn_rate: Rate = 10_000.0
     """New connections a second, all clients together."""
     messages_rate: Rate = 1_000_000.0
     """PUBLISH packets a second from one client; above, it is read from more slowly."""
