@@ -6,6 +6,7 @@ Rules stand in an order and the first that fits decides:
 - For publishing it fits a topic when one of its filters matches the name. For subscribing, an
   *allow* fits when one of its filters covers the whole filter, a *deny* when it has any name in
   common with it: whoever may not read `secret/#` may not subscribe to `#` either.
+- `eq FILTER` fits that very text only: `eq #` is about who subscribes to `#`, and no name.
 - `#` and `+` never include a first level that starts with `$` (4.7.2), so `$SYS` and `$LINK` are
   granted by name only, and `no_match = allow` does not reach them.
 - A placeholder whose value is missing, empty or has `/`, `+` or `#` is never expanded: an allow
@@ -110,7 +111,7 @@ class _Rule:
         filter = rule.expand(client, self.allow)  # noqa: A001 - what MQTT calls it
         if filter is None:
             return False
-        if rule.literal and (action == "subscribe" or not _is_wild(filter)):
+        if rule.literal:
             return filter == topic
         if action == "publish":
             return match(filter, topic)
@@ -199,10 +200,6 @@ def _within(peer: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return address in network
-
-
-def _is_wild(filter: bytes) -> bool:  # noqa: A002
-    return b"+" in filter or b"#" in filter
 
 
 def _link_name(topic: bytes) -> str | None:
