@@ -33,7 +33,7 @@ def check_name(topic: bytes, max_levels: int = MAX_LEVELS) -> None:
         raise ValueError(f"{_quoted(topic)} is not a topic name: {wrong}")
 
 
-def check_filter(filter: bytes, max_levels: int = MAX_LEVELS) -> None:  # noqa: A002
+def check_filter(filter: bytes, max_levels: int = MAX_LEVELS) -> None:
     """Raise `ValueError`, saying what is wrong, unless `filter` can be subscribed to (4.7).
 
     Of a shared subscription, this is for what `split_shared` leaves.
@@ -45,7 +45,7 @@ def check_filter(filter: bytes, max_levels: int = MAX_LEVELS) -> None:  # noqa: 
         raise ValueError(f"{_quoted(filter)} is not a topic filter: {wrong}")
 
 
-def split_shared(filter: bytes) -> tuple[bytes | None, bytes]:  # noqa: A002
+def split_shared(filter: bytes) -> tuple[bytes | None, bytes]:
     """The group and the filter of `$share/GROUP/FILTER` or `$queue/FILTER`; else None and `filter`.
 
     Raises `ValueError` where the group is no valid one or no filter follows [MQTT-4.8.2-1]
@@ -71,12 +71,12 @@ def split_shared(filter: bytes) -> tuple[bytes | None, bytes]:  # noqa: A002
     raise ValueError(f"{_quoted(filter)} is not a shared subscription: {wrong}")
 
 
-def is_wild(filter: bytes) -> bool:  # noqa: A002
+def is_wild(filter: bytes) -> bool:
     """Whether `filter` has a wildcard."""
     return b"+" in filter or b"#" in filter
 
 
-def match(filter: bytes, topic: bytes) -> bool:  # noqa: A002
+def match(filter: bytes, topic: bytes) -> bool:
     """Whether `filter` matches the name `topic` (4.7.1): `a/#` matches `a` too."""
     if not is_wild(filter):
         return filter == topic
@@ -96,7 +96,8 @@ def intersect(a: bytes, b: bytes) -> bytes | None:
     """The filter that matches exactly the names that both `a` and `b` match; None where none does.
 
     There always is a single one: level by level a literal beats `+`, and the levels that only one
-    of them has stay where the other ends in `#`. The order of the two makes no difference. (What could only match names longer than `MAX_LENGTH` is None too.)
+    of them has stay where the other ends in `#`. The order of the two makes no difference. What
+    could only match the empty name, or names longer than `MAX_LENGTH`, is None too.
     """
     if a == b:
         return a
@@ -118,7 +119,7 @@ def intersect(a: bytes, b: bytes) -> bytes | None:
     if one_open and other_open:
         levels.append(b"#")
     found = b"/".join(levels)
-    return found if len(found) <= MAX_LENGTH else None
+    return found if 0 < len(found) <= MAX_LENGTH else None  # `+` and `/#`: the empty name only
 
 
 def covers(a: bytes, b: bytes) -> bool:
@@ -151,7 +152,7 @@ def reduce(filters: Iterable[bytes]) -> list[bytes]:
     return kept
 
 
-def _parse(filter: bytes) -> tuple[list[bytes], bool]:  # noqa: A002
+def _parse(filter: bytes) -> tuple[list[bytes], bool]:
     """The levels before a last `#`, and whether there is one."""
     levels = filter.split(b"/")
     if levels[-1] != b"#":
