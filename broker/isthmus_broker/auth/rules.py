@@ -108,7 +108,7 @@ class _Rule:
         return any(self._fits(it, client, action, topic) for it in self.topics)
 
     def _fits(self, rule: _Topic, client: Client, action: Action, topic: bytes) -> bool:
-        filter = rule.expand(client, self.allow)  # noqa: A001 - what MQTT calls it
+        filter = rule.expand(client, self.allow)
         if filter is None:
             return False
         if rule.literal:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, Protocol
 
-from isthmus_broker.connection import handshake, publishing, subscribing
 from isthmus_broker.auth.verify import Outcome
+from isthmus_broker.connection import handshake, publishing, subscribing
 from isthmus_broker.connection.node import Node, Peer
 from isthmus_broker.errors import MalformedPacket, PeerError, ProtocolError
 from isthmus_broker.mqtt import packets

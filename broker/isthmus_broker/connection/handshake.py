@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from isthmus_broker.connection import publishing
 from isthmus_broker.auth.verify import Outcome, Proof
+from isthmus_broker.connection import publishing
 from isthmus_broker.connection.node import Node, Peer
 from isthmus_broker.errors import PeerError, ProtocolError
 from isthmus_broker.mqtt import packets, properties, topics

@@ -14,7 +14,6 @@ from isthmus_broker.connection.node import Node
 from isthmus_broker.errors import PeerError, ProtocolError
 from isthmus_broker.mqtt.codes import V5, PacketType, ReasonCode
 from isthmus_broker.mqtt.packets import Publish, decode_publish
-from isthmus_broker.mqtt.properties import Property
 from isthmus_broker.mqtt.publish import Message
 from isthmus_broker.mqtt.scan import split
 from isthmus_broker.mqtt.session import Session

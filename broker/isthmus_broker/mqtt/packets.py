@@ -383,7 +383,7 @@ def _subscribe(body: bytes, level: int) -> Subscribe:
     packet_id, found, pos = _packet_id_and_properties(body, level, PacketType.SUBSCRIBE)
     filters: list[tuple[bytes, SubscriptionOptions]] = []
     while pos < len(body):
-        filter, pos = wire.read_text(body, pos, "Topic Filter")  # noqa: A001
+        filter, pos = wire.read_text(body, pos, "Topic Filter")
         bits, pos = wire.read_u8(body, pos, "Subscription Options")
         filters.append((filter, _options(filter, bits, level)))
     if not filters:
@@ -391,7 +391,7 @@ def _subscribe(body: bytes, level: int) -> Subscribe:
     return Subscribe(packet_id, filters, found)
 
 
-def _options(filter: bytes, bits: int, level: int) -> SubscriptionOptions:  # noqa: A002
+def _options(filter: bytes, bits: int, level: int) -> SubscriptionOptions:
     if bits & (0xC0 if level == V5 else 0xFC):  # [MQTT-3.8.3-5], [MQTT-3-8.3-4] of 3.1.1
         raise MalformedPacket(f"Subscription Options 0x{bits:02X}: reserved bits are set")
     known = _OPTIONS[bits]
@@ -421,7 +421,7 @@ def _unsubscribe(body: bytes, level: int) -> Unsubscribe:
     packet_id, found, pos = _packet_id_and_properties(body, level, PacketType.UNSUBSCRIBE)
     filters: list[bytes] = []
     while pos < len(body):
-        filter, pos = wire.read_text(body, pos, "Topic Filter")  # noqa: A001
+        filter, pos = wire.read_text(body, pos, "Topic Filter")
         filters.append(filter)
     if not filters:
         raise ProtocolError("UNSUBSCRIBE without a Topic Filter")  # [MQTT-3.10.3-2]

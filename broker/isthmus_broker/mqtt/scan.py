@@ -25,7 +25,7 @@ _INCOMPLETE = -1
 _OVERLONG = -2  # a fifth byte, or more bytes than needed [MQTT-1.5.5-1]
 
 
-def scan(
+def scan(  # noqa: C901 - one loop, no calls: that is what makes it fast
     data: bytes, start: int, lookup: dict[bytes, object], v5: bool, max_packet: int
 ) -> tuple[list[Item], int]:
     """Cut `data[start:]` into items; return them and where the first incomplete packet begins.
@@ -58,7 +58,7 @@ def scan(
         if first == PLAIN and remaining > 2:
             name = body + 2
             after = name + (data[body] << 8 | data[body + 1])
-            if after < end if v5 else after <= end:
+            if after < end if v5 else after <= end:  # noqa: SIM102
                 if not v5 or data[after] == 0:
                     found = lookup[data[name:after]]
                     if found is not None:

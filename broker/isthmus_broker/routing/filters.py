@@ -61,7 +61,7 @@ class FilterTable(Generic[V]):
         """How many shapes the filters with wildcards have: what a match costs depends on it."""
         return len(self._forms)
 
-    def get(self, filter: bytes) -> V | None:  # noqa: A002
+    def get(self, filter: bytes) -> V | None:
         """The value of exactly this filter."""
         if not is_wild(filter):
             return self._exact.get(filter)
@@ -69,7 +69,7 @@ class FilterTable(Generic[V]):
         shape = self._forms.get(form)
         return None if shape is None else shape.entries.get(key)
 
-    def set(self, filter: bytes, value: V) -> None:  # noqa: A002
+    def set(self, filter: bytes, value: V) -> None:
         """Add a valid filter, or change its value."""
         if not is_wild(filter):
             self._exact[filter] = value
@@ -81,7 +81,7 @@ class FilterTable(Generic[V]):
             self._group(form).setdefault(form[0], {})[form] = shape
         shape.entries[key] = value
 
-    def pop(self, filter: bytes) -> V | None:  # noqa: A002
+    def pop(self, filter: bytes) -> V | None:
         """Remove a filter; its value, or None where it is not in the table."""
         if not is_wild(filter):
             return self._exact.pop(filter, None)
@@ -145,7 +145,7 @@ class FilterTable(Generic[V]):
             del group[levels]
 
 
-def _analyse(filter: bytes) -> tuple[_Form, bytes]:  # noqa: A002
+def _analyse(filter: bytes) -> tuple[_Form, bytes]:
     """The form of a filter with wildcards, and its key among those of that form."""
     levels = filter.split(b"/")
     is_open = levels[-1] == b"#"

@@ -28,7 +28,7 @@ class Connected(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """A Will Message, its Will Delay Interval and its Message Expiry Interval (3.1.3.2), seconds."""
+    """A Will Message, its Will Delay and Message Expiry Intervals (3.1.3.2) in seconds."""
 
     message: Message
     delay: float = 0.0

@@ -24,7 +24,7 @@ class Retained:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def store(self, message: Message, now: float) -> bool:
+    def store(self, message: Message, now: float) -> bool:  # noqa: ARG002
         """Keep a message in place of its topic's last; an empty payload removes that.
 
         Returns False where a limit forbids it [MQTT-3.3.1-5, -6, -7].
