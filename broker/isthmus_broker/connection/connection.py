@@ -18,7 +18,7 @@ from isthmus_broker.mqtt import packets
 from isthmus_broker.mqtt.codes import V5, V311, PacketType, ReasonCode
 from isthmus_broker.mqtt.packets import Acknowledgement, Connect, Disconnect, Packet
 from isthmus_broker.mqtt.properties import Properties, Property
-from isthmus_broker.mqtt.scan import ACKS, FAULT, TOO_LARGE, scan
+from isthmus_broker.mqtt.scan import ACKS, FAULT, TOO_LARGE, Item, scan
 from isthmus_broker.mqtt.session import Session, Sink
 from isthmus_broker.routing.fanout import INGRESS, Fanout
 from isthmus_broker.routing.ports import ClientInfo
@@ -133,22 +133,32 @@ class Connection:
             if self.state is not State.OPEN:
                 if self.state is not State.NEW:
                     return pos
+                if pos < len(data) and data[pos] >> 4 != PacketType.CONNECT:
+                    # Known before it is all here: another protocol may never complete it.
+                    raise ProtocolError("the first packet is not CONNECT")  # [MQTT-3.1.0-1]
                 limit = min(limit, _CONNECT_LIMIT)
-            elif isinstance(self.lookup, publishing.Permitted):
-                self.lookup.renew()
-            items, rest = scan(data, pos, self.lookup, self.level == V5, limit)  # type: ignore[arg-type]
+            items, rest = self._scan(data, pos, limit)
             again = self._handle(data, items, now)
             if again is None:
                 return rest
             pos = again
 
-    def _handle(
-        self, data: bytes, items: list[tuple[object, int, int, int]], now: float
-    ) -> int | None:
+    def _scan(self, data: bytes, pos: int, limit: int) -> tuple[list[Item], int]:
+        lookup = self.lookup
+        if isinstance(lookup, publishing.Permitted):
+            lookup.renew()
+        return scan(data, pos, lookup, self.level == V5, limit)  # type: ignore[arg-type]
+
+    def _handle(self, data: bytes, items: list[Item], now: float) -> int | None:
         """Handle scanned items; returns from where to scan again, if a packet has made that due."""
         session = self.session
+        stale = False
         for target, a, b, c in items:
             if target is not None and session is not None:
+                if stale:
+                    # Only the run itself: who mixes SUBSCRIBE and PUBLISH must not cost more.
+                    self._handle(run := data[a:b], self._scan(run, 0, b - a)[0], now)
+                    continue
                 self._run(target, data, a, b, c, session, now)  # type: ignore[arg-type]
             elif a == ACKS and session is not None:
                 session.acknowledge_run(data, b, c, now)
@@ -159,8 +169,9 @@ class Connection:
                 publishing.receive(self, session, a, data, b, c, now)
             else:
                 self._packet(a, data[b:c], now)
-                if self.state is not State.OPEN or a in _CHANGES_LOOKUP:
+                if session is None or self.state is not State.OPEN:
                     return c
+                stale = stale or a in _CHANGES_LOOKUP
         return None
 
     def _run(
@@ -190,8 +201,8 @@ class Connection:
     # -- packets ---------------------------------------------------------------------------------
 
     def _packet(self, first: int, body: bytes, now: float) -> None:
-        if self.state is State.NEW and first >> 4 != PacketType.CONNECT:
-            raise ProtocolError("the first packet is not CONNECT")  # [MQTT-3.1.0-1]
+        if self.state is State.NEW:
+            self.level = handshake.claimed_level(body)  # what is wrong is told at that level
         packet = packets.decode(first, body, self.level)
         session = self.session
         if isinstance(packet, Connect):
@@ -325,8 +336,8 @@ class Connection:
         return None  # [MQTT-3.1.2-22]
 
 
-_CHANGES_LOOKUP: Final = frozenset({0x10, 0x82, 0xA2})
-"""First bytes of CONNECT, SUBSCRIBE, UNSUBSCRIBE: after them a topic may have another target."""
+_CHANGES_LOOKUP: Final = frozenset({0x82, 0xA2})
+"""First bytes of SUBSCRIBE and UNSUBSCRIBE: after them a topic may have another target."""
 
 
 def _known(known: bool) -> int:

@@ -27,6 +27,11 @@ _NEVER: Final = 0xFFFFFFFF
 _UNLIMITED: Final = 65_535
 
 
+def claimed_level(body: bytes) -> int:
+    """The protocol level that the body of a CONNECT begins with, as far as we know it."""
+    return V5 if body.startswith(b"\x00\x04MQTT\x05") else V311
+
+
 def begin(connection: Connection, connect: Connect, now: float) -> None:
     """Check a CONNECT and ask who the client is; `finish` goes on, now or later."""
     from isthmus_broker.connection.connection import State
