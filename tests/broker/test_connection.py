@@ -15,6 +15,7 @@ from isthmus_broker.mqtt.codes import V5, V311, ReasonCode
 from isthmus_broker.mqtt.packets import (
     Connect,
     Disconnect,
+    Packet,
     PingReq,
     PingResp,
     Publish,
@@ -24,6 +25,7 @@ from isthmus_broker.mqtt.packets import (
     UnsubAck,
     Unsubscribe,
 )
+from isthmus_broker.mqtt.scan import scan
 from nodes import PureClient, PureNode
 
 
@@ -76,7 +78,7 @@ def test_each_packet_sees_the_subscriptions_before_it() -> None:
     assert client.payloads() == [b"2", b"4", b"5", b"6"]
 
 
-CONVERSATION = [
+CONVERSATION: list[Packet] = [
     Connect("one"),
     subscribe(1, b"a", b"b/#"),
     Publish(b"a", b"1"),
@@ -94,7 +96,7 @@ CONVERSATION = [
 
 @given(st.data(), st.sampled_from([V311, V5]))
 def test_bytes_may_come_in_any_portions(data: st.DataObject, level: int) -> None:
-    conversation = [Connect("one", level), *CONVERSATION[1:]]
+    conversation: list[Packet] = [Connect("one", level), *CONVERSATION[1:]]
     sent = b"".join(packets.encode(packet, level) for packet in conversation)
     cuts = data.draw(st.lists(st.integers(0, len(sent)), max_size=20).map(sorted))
     whole, pieces = PureClient(PureNode(), level), PureClient(PureNode(), level)
