@@ -316,8 +316,8 @@ class Connection:
         if session is not None:
             node.registry.close(session, self, self.will, now)
         self.will = None
-        if client is not None and client.link is not None and node.ingress is not None:
-            node.ingress.closed(client, now)
+        if client is not None and node.ingress is not None:
+            node.ingress.closed(client)
 
     # -- deadlines -------------------------------------------------------------------------------
 

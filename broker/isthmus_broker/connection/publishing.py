@@ -167,8 +167,10 @@ def _publish(connection: Connection, packet: Publish, topic: bytes, now: float) 
         if topic.startswith(LINK):
             if node.ingress is None:
                 return ReasonCode.NOT_AUTHORIZED
+            if not isinstance(connection.lookup, Permitted):
+                connection.lookup = Permitted(node, client)  # which knows the way of runs, too
             found = packet.properties
-            return node.ingress.receive(client, topic, packet.payload, packet.qos, found, now)
+            return node.ingress.receive(client, topic, packet.payload, found, now)
     if node.router.fanout(topic) is None:
         raise PeerError("the topic name is not valid here", ReasonCode.TOPIC_NAME_INVALID)
     message = Message(

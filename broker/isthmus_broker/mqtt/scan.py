@@ -123,6 +123,20 @@ def relayout(data: bytes, start: int, end: int, v5: bool) -> bytes:
     return b"".join(out)
 
 
+def join(topic: bytes, payloads: list[bytes], v5: bool) -> bytes:
+    """A run out of one topic and many payloads: what `split` takes apart."""
+    name = len(topic).to_bytes(2, "big") + topic + (b"\x00" if v5 else b"")
+    parts: list[bytes] = []
+    size = -1
+    head = b""
+    for payload in payloads:
+        if len(payload) != size:
+            size = len(payload)
+            head = b"\x30" + _varint(len(name) + size) + name
+        parts += (head, payload)
+    return b"".join(parts)
+
+
 def _length(data: bytes, pos: int, size: int) -> tuple[int, int]:
     """The Remaining Length at `pos`, or why there is none, and where the body begins (2.1.4)."""
     value = shift = 0

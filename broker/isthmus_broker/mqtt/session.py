@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from isthmus_broker.errors import ProtocolError
 from isthmus_broker.mqtt.codes import V5, PacketType, ReasonCode
-from isthmus_broker.mqtt.publish import Message
+from isthmus_broker.mqtt.publish import Message, OriginKind
 from isthmus_broker.mqtt.wire import varint
 
 _SUBSCRIPTION_ID: Final = b"\x0b"
@@ -177,7 +177,12 @@ class Session:
 
         `retained`: it comes from the retained messages, at the time of a subscription.
         """
-        if delivery.no_local and not retained and message.publisher == self.client_id:
+        if (
+            delivery.no_local
+            and message.publisher == self.client_id
+            and not retained
+            and message.origin.kind is not OriginKind.LINK  # another client of the same name
+        ):
             return False  # [MQTT-3.8.3-3]
         # A call of min() would cost three times as much.
         qos = message.qos if message.qos < delivery.qos else delivery.qos  # noqa: FURB136

@@ -74,7 +74,6 @@ class Ingress(Protocol):
         client: ClientInfo,
         topic: bytes,
         payload: bytes,
-        qos: int,
         properties: Properties,
         now: float,
     ) -> ReasonCode:
@@ -89,5 +88,5 @@ class Ingress(Protocol):
     ) -> None:
         """Handle many PUBLISH packets of QoS 0 to `$LINK/cluster/msg/NAME`."""
 
-    def closed(self, client: ClientInfo, now: float) -> None:
+    def closed(self, client: ClientInfo) -> None:
         """The connection of a client that spoke on `$LINK/...` is gone."""

@@ -6,13 +6,13 @@ Sessions decide how a message reaches their client; links, how it reaches anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 
 from isthmus_broker.mqtt import topics
-from isthmus_broker.mqtt.publish import Message, OriginKind
-from isthmus_broker.mqtt.scan import relayout, split
+from isthmus_broker.mqtt.publish import Message, Origin, OriginKind
+from isthmus_broker.mqtt.scan import join, relayout, split
 from isthmus_broker.mqtt.session import Delivery, Session, Subscription
 from isthmus_broker.routing.counters import Counters
 from isthmus_broker.routing.fanout import Fanout, FanoutCache, Subscribers, merge
@@ -110,6 +110,19 @@ class Router:
         self.changes += 1
         self._interned.clear()
         self.fanouts.clear()
+
+    def routes_changed(self, filters: Iterable[bytes]) -> None:
+        """Renew the fan-outs that new or vanished routes of other clusters touch."""
+        for filter in filters:
+            self._changed(filter)
+
+    def subscriptions(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Every filter subscribed to, with each shared group; None: subscribed to directly."""
+        for filter, subscribers in self._table.items():
+            if subscribers.direct:
+                yield filter, None
+            for group in subscribers.groups or ():
+                yield filter, group
 
     def _remove(self, session: Session, full: bytes) -> None:
         group, filter = topics.split_shared(full)
@@ -214,6 +227,34 @@ class Router:
         self.counters.messages_sent += sent
         if fanout.one_by_one:
             self._publish_one_by_one(fanout, run, v5, publisher.client_id, username, now)
+
+    def deliver_run(
+        self,
+        topic: bytes,
+        payloads: list[bytes],
+        publisher: str,
+        username: str | None,
+        origin: Origin,
+        now: float,
+    ) -> None:
+        """Deliver plain messages of QoS 0 that entered elsewhere; they are not forwarded."""
+        fanout = self.fanout(topic)
+        if fanout is None:
+            self.counters.drop("invalid_topic", len(payloads))
+            return
+        for sinks, v5 in ((fanout.plain_v5, True), (fanout.plain_v311, False)):
+            if not sinks:
+                continue
+            run = join(topic, payloads, v5)
+            for sink in sinks:
+                if sink.offer(run, len(payloads)):
+                    self.counters.messages_sent += len(payloads)
+        if fanout.others or fanout.groups:
+            for payload in payloads:
+                message = Message(
+                    topic, payload, origin=origin, publisher=publisher, username=username
+                )
+                self._deliver(fanout, message, fanout.others, now)
 
     def _publish_one_by_one(
         self,
