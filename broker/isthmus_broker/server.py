@@ -23,6 +23,7 @@ from isthmus_broker.auth.verify import Authentication, Outcome, Verifier, link_i
 from isthmus_broker.connection.connection import Connection
 from isthmus_broker.connection.node import Node, Peer
 from isthmus_broker.errors import ConfigurationError
+from isthmus_broker.link.links import Links
 from isthmus_broker.metrics import Gauges
 from isthmus_broker.mqtt.codes import ReasonCode
 from isthmus_broker.mqtt.deadlines import Deadlines
@@ -81,6 +82,8 @@ class Server:
             repeat=self.ticker.repeat,
             new_client_id=lambda: f"isthmus-{secrets.token_hex(10)}",
         )
+        self.links = Links(settings.cluster.name, settings.node.name, router, self.ticker)
+        self.node.ingress = self.links.ingress
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -94,6 +97,7 @@ class Server:
             log.warning(warning)
         self.ticker.start()
         await self._open_listeners(self.settings)
+        await self.links.apply(self.settings.cluster)
 
     async def stop(self) -> None:
         """Take no new clients, tell those who are here, and close."""
@@ -101,6 +105,7 @@ class Server:
         for listener in self.listeners.values():
             await listener.close()
             listener.disconnect(ReasonCode.SERVER_SHUTTING_DOWN)
+        await self.links.stop()
         await asyncio.sleep(0)  # the farewells are flushed at the end of this turn
         self.ticker.stop()
         self._verifier.close()
@@ -139,6 +144,7 @@ class Server:
             self.reload_error = str(error)
             log.error("a listener can't be opened", error=str(error))
         self._reauthorise(settings)
+        await self.links.apply(settings.cluster)
         log.info("configuration taken up", hash=settings.content_hash, before=before.content_hash)
 
     def _apply(self, settings: Settings) -> None:

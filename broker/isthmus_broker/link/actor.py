@@ -200,7 +200,7 @@ class Actor:
         """Do what is due."""
         if now >= self._deadline:
             return [Close(f"no answer within {ANSWER_TIMEOUT:.0f} s while {self.state.value}")]
-        if not self._is_accepted:
+        if not self.is_accepted:
             return []
         actions: list[Action] = []
         if now >= self._next_heartbeat:
@@ -211,12 +211,13 @@ class Actor:
         return actions
 
     @property
-    def _is_accepted(self) -> bool:
+    def is_accepted(self) -> bool:
+        """Whether the other side has accepted us on this connection."""
         return self.state in (State.BOOTSTRAPPING, State.ONLINE)
 
     @property
     def _may_send(self) -> bool:
-        return self._is_accepted and not self._in_flight
+        return self.is_accepted and not self._in_flight
 
     def _batch(self, now: float) -> list[Action]:
         """Send the next operations; where there are none left, we are online."""

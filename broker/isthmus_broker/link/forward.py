@@ -45,7 +45,7 @@ class Forwarder:
         self._ids = ids
         self._wall = wall
         self._mark = mark
-        self._in_turn = in_turn
+        self.in_turn = in_turn
         self._turn = 0
         self._name = len(self.topic).to_bytes(2, "big") + self.topic
 
@@ -87,7 +87,7 @@ class Forwarder:
 
     def _push(self, entry: Entry, now: float) -> None:
         number = entry.key
-        if self._in_turn:
+        if self.in_turn:
             number = self._turn = self._turn + 1
         number %= len(self.lanes)
         if self.lanes[number].push(entry, now):
