@@ -225,13 +225,17 @@ class Session:
         inflight = self._inflight
         if not inflight:
             return
+        before = len(inflight)
         for pos in range(start + 2, end, 4):
             packet_id = data[pos] << 8 | data[pos + 1]
             entry = inflight.get(packet_id)
             if entry is not None and entry[1] == 1:
                 del inflight[packet_id]
-        if self._queue or self._resend:
-            self._go_on(now)
+        if self._resend:
+            for _ in range(before - len(inflight)):
+                self._send_again(now)
+        if self._queue:
+            self._pump(now)
 
     def receive_qos2(self, packet_id: int) -> bool:
         """Note an incoming QoS 2 message; False where it was already published [MQTT-4.3.3-10].

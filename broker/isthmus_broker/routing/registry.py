@@ -102,7 +102,10 @@ class Registry:
             self._keep_will(client_id, will, session, now)
         if session.expiry_interval <= 0:
             self._end(client_id, session, now)  # [MQTT-3.1.2-23]
-        elif session.expiry_interval < math.inf:
+            return
+        if session.limits.queue_qos0:
+            self._router.refresh(session)  # runs must not be handed to who is away
+        if session.expiry_interval < math.inf:
             self._ends[client_id] = due = now + session.expiry_interval
             self._deadlines.add(due, partial(self._expire, client_id), ("expiry", client_id))
 
