@@ -154,6 +154,7 @@ class Link:
             routes=len(actor.exports),
             messages=self.source.received,
             rate=self._came.now,
+            dropped_by=dict(self.source.dropped),
         )
 
     def _outgoing(self, routes: int, seen: float | None, now: float) -> Direction:
@@ -183,6 +184,7 @@ class Link:
             routes=routes,
             messages=self.stats.matched,
             rate=self._sent.now,
+            dropped_by=dict(self.stats.dropped),
             lag=self.stats.lag if waiting is None else max(waiting, self.stats.lag or 0.0),
         )
 

@@ -40,6 +40,7 @@ class Links:
         self.ingress = Ingress(cluster, router, self.imports, _wall, self._met)
         self.links: dict[str, Link] = {}
         self._settings: dict[str, LinkSettings] = {}
+        self._told: dict[str, tuple[str, str]] = {}
         self._router = router
         self._ticker = ticker
         self._changing = asyncio.Lock()
@@ -135,6 +136,7 @@ class Links:
 
     async def _remove(self, name: str) -> None:
         link = self.links.pop(name, None)
+        self._told.pop(name, None)
         self.ingress.sources.pop(name, None)
         self._router.clusters.pop(name, None)
         self.imports.drop_cluster(name)
@@ -155,9 +157,21 @@ class Links:
         self._router.routes_changed(filters)
         for cluster, actor in gone:
             log.warning("no sign of life, its routes are dropped", link=cluster, actor=actor)
-        for link in self.links.values():
+        for name, link in self.links.items():
             link.check(now)
+            self._tell(name)
         return now + _LOOK
+
+    def _tell(self, name: str) -> None:
+        """Put a link's state into the log where it has changed."""
+        status = self.status(name)
+        if status is None or self._told.get(name) == (status.state, status.reason):
+            return
+        self._told[name] = status.state, status.reason
+        if status.state == "running":
+            log.info("link running", link=name)
+        else:
+            log.warning(f"link {status.state}", link=name, reason=status.reason)
 
 
 def _wall() -> int:

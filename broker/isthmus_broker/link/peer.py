@@ -126,8 +126,7 @@ class Peer:
         while True:
             self._wake.clear()
             phase, reason = await self._once()
-            if reason != self.reason:
-                log.warning("link connection lost", connection=self.name, reason=reason)
+            log.debug("link connection lost", connection=self.name, reason=reason)
             self._set(phase, reason)
             backoff = self._late if phase is Phase.REFUSED else self._soon
             try:

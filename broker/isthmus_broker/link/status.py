@@ -29,6 +29,8 @@ class Direction:
     """Messages received (in), or forwarded (out)."""
     rate: float = 0.0
     """Messages a second, lately."""
+    dropped_by: Mapping[str, int] = field(default_factory=dict)
+    """Messages that reached nobody on this side of the connection, by reason."""
     lag: float | None = None
     """Seconds that the last messages took, or wait by now; None: not known."""
 
