@@ -253,7 +253,8 @@ async def _run(settings: Settings) -> None:
 def _queue_limits(mqtt: MqttSettings) -> QueueLimits:
     return QueueLimits(
         max_inflight=mqtt.max_inflight,
-        receive_maximum=mqtt.receive_maximum,
+        receive_maximum=int(min(mqtt.receive_maximum, mqtt.max_awaiting_rel)),
+        await_release=mqtt.await_rel_timeout,
         max_queue=mqtt.max_mqueue_len,
         max_queue_bytes=mqtt.max_mqueue_bytes,
         queue_qos0=mqtt.mqueue_store_qos0,
@@ -266,6 +267,7 @@ def _retained(settings: Settings) -> Retained:
         max_count=limits.max_retained_messages,
         max_bytes=limits.max_bytes,
         max_payload=limits.max_payload_size,
+        max_age=limits.msg_expiry_interval,
     )
 
 

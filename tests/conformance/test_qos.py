@@ -163,7 +163,7 @@ def test_what_is_unacknowledged_is_sent_again_in_order(
     if qos == 2:
         one.expect_ack(PacketType.PUBREL, before[1])
     one.expect_nothing()  # nothing comes twice on one connection
-    one.drop()
+    one.disconnect()
     for payload in (b"4", b"5"):
         other.publish_acknowledged(name, payload, qos)
     two = kept(connect, name, level)

@@ -174,7 +174,7 @@ def _granted(
     if connect.level != V5:
         return {}
     granted: Properties = {
-        Property.RECEIVE_MAXIMUM: settings.receive_maximum,
+        Property.RECEIVE_MAXIMUM: session.limits.receive_maximum,
         Property.MAXIMUM_PACKET_SIZE: settings.max_packet_size,
         Property.TOPIC_ALIAS_MAXIMUM: settings.max_topic_alias,
     }

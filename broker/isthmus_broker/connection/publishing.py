@@ -103,7 +103,7 @@ def receive(
     topic = packet.topic
     if packet.alias:
         topic = _resolve(connection, packet)
-    if packet.qos == 2 and not session.receive_qos2(packet.packet_id):
+    if packet.qos == 2 and not session.receive_qos2(packet.packet_id, now):
         connection.answer(PacketType.PUBREC, packet.packet_id)
         return
     code = _publish(connection, packet, topic, now)

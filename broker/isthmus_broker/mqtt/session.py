@@ -39,6 +39,8 @@ class QueueLimits:
     """QoS 1 and 2 messages sent and not acknowledged; the client's Receive Maximum also counts."""
     receive_maximum: int = 1024
     """QoS 2 messages that the client may have unreleased: our Receive Maximum."""
+    await_release: float = 300.0
+    """Seconds after which an unreleased one may be forgotten, where there is no room for more."""
     max_queue: int = 10_000
     """Messages of QoS 1 and 2 that wait."""
     max_queue_bytes: int = 8 << 20
@@ -117,7 +119,7 @@ class Session:
         self.alias_maximum = 0
         self.queue_bytes = 0
         self.dropped: dict[str, int] | None = None
-        self.awaiting_release: set[int] | None = None
+        self.awaiting_release: dict[int, float] | None = None
         self._next_id = 0
         # Made when first needed: most clients are idle, and there are many of them.
         self._inflight: dict[int, _Outgoing | None] | None = None
@@ -237,7 +239,7 @@ class Session:
         if self._queue:
             self._pump(now)
 
-    def receive_qos2(self, packet_id: int) -> bool:
+    def receive_qos2(self, packet_id: int, now: float) -> bool:
         """Note an incoming QoS 2 message; False where it was already published [MQTT-4.3.3-10].
 
         Raises:
@@ -245,22 +247,26 @@ class Session:
         """
         awaiting = self.awaiting_release
         if awaiting is None:
-            awaiting = self.awaiting_release = set()
+            awaiting = self.awaiting_release = {}
         if packet_id in awaiting:
             return False
-        if len(awaiting) >= self.limits.receive_maximum:
-            raise ProtocolError(
-                f"more than {self.limits.receive_maximum} unreleased QoS 2 messages",
-                ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
-            )
-        awaiting.add(packet_id)
+        limits = self.limits
+        while len(awaiting) >= limits.receive_maximum:
+            oldest = next(iter(awaiting))
+            if awaiting[oldest] + limits.await_release > now:
+                raise ProtocolError(
+                    f"more than {limits.receive_maximum} unreleased QoS 2 messages",
+                    ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+                )
+            del awaiting[oldest]
+        awaiting[packet_id] = now
         return True
 
     def release_qos2(self, packet_id: int) -> bool:
         """Take a PUBREL; False where its packet identifier is not known."""
         if not self.awaiting_release or packet_id not in self.awaiting_release:
             return False
-        self.awaiting_release.discard(packet_id)
+        del self.awaiting_release[packet_id]
         return True
 
     def drop(self, reason: str, count: int = 1) -> None:

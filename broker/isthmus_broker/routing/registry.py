@@ -89,6 +89,7 @@ class Registry:
         present = session is not None
         if session is None:
             session = self.sessions[client_id] = Session(client_id, limits)
+        session.limits = limits
         self.connections[client_id] = connection
         return session, present
 
