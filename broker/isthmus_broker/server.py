@@ -144,7 +144,7 @@ class Server:
             self.reload_error = str(error)
             log.error("a listener can't be opened", error=str(error))
         self._reauthorise(settings)
-        await self.links.apply(settings.cluster)
+        await self.links.apply(settings.cluster, changed)
         log.info("configuration taken up", hash=settings.content_hash, before=before.content_hash)
 
     def _apply(self, settings: Settings) -> None:

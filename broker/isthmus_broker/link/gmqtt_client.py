@@ -153,14 +153,15 @@ async def connect(dial: Dial, handler: Handler) -> LinkClient:
         raise Unreachable(f"{dial.host}: {_what(error)}") from error
     failures: list[str] = []
     for address in dict.fromkeys(str(entry[4][0]) for entry in found):
+        place = f"[{address}]:{dial.port}" if ":" in address else f"{address}:{dial.port}"
         client = _Client(dial, handler)
         try:
             async with asyncio.timeout(_ADDRESS_TIMEOUT):
                 await client.open(address)
         except TimeoutError:
-            failures.append(f"{address}: no answer within {_ADDRESS_TIMEOUT:.0f} s")
+            failures.append(f"{place}: no answer within {_ADDRESS_TIMEOUT:.0f} s")
         except (OSError, Unreachable) as error:
-            failures.append(f"{address}: {_what(error)}")
+            failures.append(f"{place}: {_what(error)}")
         else:
             return LinkClient(client)
         finally:
@@ -211,6 +212,8 @@ class _Client(gmqtt.Client):  # type: ignore[misc]
                 raise Refused(_code(error)) from error
         if self.lost.done():
             raise Unreachable(self.lost.result())
+        if self.server_properties.get("maximum_qos") == [0]:
+            raise Unreachable("the listener takes QoS 0 only, and a link needs QoS 1")
         self._opened = True
 
     def abandon_unless_open(self) -> None:

@@ -104,6 +104,11 @@ class Lane:
             return False
         return not self._queue[0].qos or len(self._flight) < self._window
 
+    @property
+    def in_flight(self) -> int:
+        """Messages that were sent and not acknowledged."""
+        return len(self._flight)
+
     def waiting_since(self) -> float:
         """When the oldest entry that is not acknowledged came; infinite where there is none."""
         oldest = [entry.arrived for entry in (*self._first_flight(), *self._first_queued())]

@@ -107,6 +107,11 @@ class Link:
         if _differ(before, settings, _CARRIED):
             await self._renew_lanes(settings)
 
+    async def renew(self) -> None:
+        """Connect anew, one connection after another: certificates have been renewed."""
+        for peer in self._peers:
+            await peer.renew()
+
     def announce(self, ops: Sequence[RouteOp]) -> None:
         """Tell the other cluster of changes."""
         if ops:

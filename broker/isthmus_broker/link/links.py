@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 from zlib import crc32
 
@@ -44,6 +45,7 @@ class Links:
         self._router = router
         self._ticker = ticker
         self._changing = asyncio.Lock()
+        self._renewing: set[asyncio.Task[None]] = set()
         self._place = Place(
             cluster=cluster,
             node=node,
@@ -56,8 +58,10 @@ class Links:
         router.remote_routes = self.imports
         ticker.deadlines.add(ticker.now() + _LOOK, self._look)
 
-    async def apply(self, settings: ClusterSettings) -> None:
-        """Make the links what `settings` say."""
+    async def apply(
+        self, settings: ClusterSettings, files: Collection[Path] = frozenset()
+    ) -> None:
+        """Make the links what `settings` say; `files` have changed, certificates perhaps."""
         async with self._changing:
             if settings.name != self._place.cluster:
                 await self._rename(settings.name)
@@ -68,13 +72,25 @@ class Links:
             for name, link in wanted.items():
                 if link != self._settings.get(name):
                     await self._change(link)
+                elif link.tls and not set(files).isdisjoint(link.ssl.files):
+                    self._renew(name)
             self._settings = wanted
             self.ingress.disabled = frozenset(
                 name for name, link in wanted.items() if not link.enable
             )
 
+    def _renew(self, name: str) -> None:
+        """Connect anew in the background: it waits for what is in flight."""
+        if name in self.links:
+            log.info("certificates of a link renewed", link=name)
+            task = asyncio.get_running_loop().create_task(self.links[name].renew())
+            self._renewing.add(task)
+            task.add_done_callback(self._renewing.discard)
+
     async def stop(self) -> None:
         """Close every connection."""
+        for task in self._renewing:
+            task.cancel()
         async with self._changing:
             await asyncio.gather(*(link.stop() for link in self.links.values()))
             self.links.clear()

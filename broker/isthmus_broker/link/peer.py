@@ -8,6 +8,7 @@ should be is `links`' business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from abc import abstractmethod
@@ -33,6 +34,8 @@ QUIET: Final = 10.0
 """Seconds without a byte after which a proof of life is asked for."""
 SILENT: Final = 20.0
 """Seconds without a byte after which the connection counts as dead."""
+_RENEWAL: Final = 5.0
+"""Seconds to wait for what is under way, and then for the new connection."""
 _STEADY: Final = 10.0
 """Seconds that a connection must last for the next failure to be a first one."""
 
@@ -80,6 +83,8 @@ class Peer:
         self._ticker = ticker
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._renewing = False
         self._soon = Backoff(0.5, 10.0, random.random)
         self._late = Backoff(5.0, 60.0, random.random)
 
@@ -102,6 +107,28 @@ class Peer:
     def wake(self) -> None:
         """Try again now, as there is reason to hope."""
         self._wake.set()
+
+    async def renew(self) -> None:
+        """Connect anew, with what is to be dialled by now; back when that is done, or in vain."""
+        client = self.client
+        if client is None:
+            return
+        self._renewing = True
+        self.rest()
+        try:
+            async with asyncio.timeout(_RENEWAL):
+                await asyncio.shield(client.closed)
+        except TimeoutError:
+            client.close()
+        self._renewing = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RENEWAL):
+                await self._connected.wait()
+
+    def rest(self) -> None:
+        """Close as soon as nothing is under way."""
+        if self.client is not None:
+            self.client.close()
 
     def check(self, now: float) -> None:
         """Look for signs of life; called about once a second."""
@@ -147,10 +174,14 @@ class Peer:
         self.client = client
         opened = self._ticker.now()
         self._set(Phase.CONNECTED, self.refusal)
+        self._connected.set()
         self.up()
         reason = await asyncio.shield(client.closed)  # whoever stops this closes it first
         self.client = None
+        self._connected.clear()
         self.down()
+        if self._renewing:
+            self._wake.set()
         if self._ticker.now() - opened >= _STEADY:
             self._soon.reset()
         return (Phase.REFUSED, self.refusal) if self.refusal else (Phase.DISCONNECTED, reason)
@@ -307,11 +338,19 @@ class LanePeer(Peer):
         client = self.client
         if client is None or self._held():
             return
+        if self._renewing:
+            self.rest()
+            return
         room = client.room
         if room > 0:
             packets_now = self.lane.take(self._ticker.now(), room)
             if packets_now:
                 client.write(packets_now)
+
+    def rest(self) -> None:
+        """Close once everything that was sent is acknowledged: nothing is to be sent twice."""
+        if self.client is not None and not self.lane.in_flight:
+            self.client.close()
 
     def check(self, now: float) -> None:
         """Drop what has waited too long; end a connection on which nothing is acknowledged."""
@@ -336,7 +375,9 @@ class LanePeer(Peer):
 
     def acknowledged(self, packet_id: int, code: int) -> None:
         """Settle a message; there is room for another one."""
-        if self.lane.acknowledge(packet_id, code, self._ticker.now()) and self.lane.has_work:
+        if self.lane.acknowledge(packet_id, code, self._ticker.now()) and (
+            self.lane.has_work or self._renewing
+        ):
             self.mark()
 
     def writable(self) -> None:
