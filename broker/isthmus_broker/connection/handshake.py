@@ -99,7 +99,7 @@ def _check(node: Node, connect: Connect) -> None:
     settings = node.mqtt
     if node.draining:
         raise PeerError("the server is about to stop", ReasonCode.SERVER_UNAVAILABLE)
-    if node.registry.full:
+    if node.registry.full and connect.client_id not in node.registry.sessions:
         raise PeerError("no room for another session", ReasonCode.QUOTA_EXCEEDED)
     if Property.AUTHENTICATION_METHOD in connect.properties:
         raise PeerError("no such authentication method", ReasonCode.BAD_AUTHENTICATION_METHOD)

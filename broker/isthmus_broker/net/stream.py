@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import structlog
 
@@ -13,6 +13,9 @@ from isthmus_broker.connection.limiter import Bucket
 from isthmus_broker.connection.node import Node, Peer
 from isthmus_broker.net.outbox import HIGH_WATER, Outbox
 from isthmus_broker.net.ticker import Ticker
+
+_SMALL: Final = 1024
+"""Bytes of a read without messages that are not counted."""
 
 log = structlog.get_logger("isthmus.connection")
 
@@ -89,7 +92,7 @@ class Stream(asyncio.Protocol):
         before = connection.messages
         connection.receive(data, now)
         messages = connection.messages - before
-        if messages:
+        if messages or len(data) > _SMALL:  # idle clients need no throttle, and have none
             if self._throttle is None:
                 self._throttle = Throttle(self._door, now)
             wait = self._throttle.pause(messages, len(data), now)

@@ -153,6 +153,9 @@ def _whole_or_infinity(value: object) -> int:
 
 
 def _seconds_or_disabled(value: object) -> int | None:
+    """Whole seconds; here a bare number is seconds, as in EMQX."""
+    if re.fullmatch(r"\d+", str(value).strip()):
+        value = f"{value}s"
     if str(value).strip().lower() in ("disabled", "none", "null", "false"):
         return None
     seconds = math.ceil(_finite(parse_duration(value)))
