@@ -143,3 +143,18 @@ def test_anchors_are_headings(document: Path) -> None:
 def slug(heading: str) -> str:
     """The anchor of a heading, as hosting sites make it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_tree_of_folders_is_as_it_is() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    tree = re.search(r"```\n(broker/\n.*?)```", text, re.DOTALL)
+    assert tree is not None
+    path: list[str] = []
+    named = set()
+    for indent, name in re.findall(r"^( *)(\S+)", tree[1], re.MULTILINE):
+        path[len(indent) // 2 :] = [name.strip("/")]
+        if name.endswith(".py"):
+            named.add("/".join(path))
+    package = ROOT / "broker"
+    files = {f"broker/{it.relative_to(package)}" for it in package.rglob("*.py")}
+    assert named == {it for it in files if not it.endswith("__init__.py")}
