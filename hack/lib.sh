@@ -154,7 +154,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo -- "$@"
     else
-        die "This needs root, and there is no sudo. As root, run:" "    $*"
+        die "this needs root, and there is no sudo: $*"
     fi
 }
 
@@ -166,6 +166,10 @@ install_debian() {
     local status=0 unit
     local -a units=()
     command -v apt-get >/dev/null || die "Missing, with no apt-get to install it: $*"
+    if ((EUID != 0)) && ! command -v sudo >/dev/null; then
+        die "Installing needs root, and there is no sudo. As root:" \
+            "    apt-get install --no-install-recommends $*"
+    fi
     # `apt-get` asks this file whether it may start a service. One that is here already is not ours.
     if [[ ! -e $_POLICY ]] || grep -qxF "$_POLICY_MARK" "$_POLICY"; then
         printf '%s\n' '#!/bin/sh' "$_POLICY_MARK" 'exit 101' | as_root tee "$_POLICY" >/dev/null ||
