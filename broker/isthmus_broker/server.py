@@ -20,7 +20,6 @@ import uvloop
 
 from isthmus_broker.auth.rules import Rules
 from isthmus_broker.auth.verify import Authentication, Outcome, Verifier, link_identity, load_users
-from isthmus_broker.connection.connection import Connection
 from isthmus_broker.connection.node import Node, Peer
 from isthmus_broker.errors import ConfigurationError
 from isthmus_broker.link.links import Links

@@ -11,6 +11,7 @@ from isthmus_broker.settings import Settings
 
 __all__ = ["Broker", "Direction", "Forwarding", "LinkStatus", "State"]
 
+
 class Broker(Protocol):
     """The running broker."""
 

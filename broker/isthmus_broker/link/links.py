@@ -58,9 +58,7 @@ class Links:
         router.remote_routes = self.imports
         ticker.deadlines.add(ticker.now() + _LOOK, self._look)
 
-    async def apply(
-        self, settings: ClusterSettings, files: Collection[Path] = frozenset()
-    ) -> None:
+    async def apply(self, settings: ClusterSettings, files: Collection[Path] = frozenset()) -> None:
         """Make the links what `settings` say; `files` have changed, certificates perhaps."""
         async with self._changing:
             if settings.name != self._place.cluster:

@@ -14,6 +14,7 @@ from isthmus_broker.mqtt import topics
 from isthmus_broker.mqtt.publish import Message, Origin, OriginKind
 from isthmus_broker.mqtt.scan import join, relayout, split
 from isthmus_broker.mqtt.session import Delivery, Session, Subscription
+from isthmus_broker.mqtt.wire import is_text
 from isthmus_broker.routing.counters import Counters
 from isthmus_broker.routing.fanout import Fanout, FanoutCache, Subscribers, merge
 from isthmus_broker.routing.filters import FilterTable
@@ -169,6 +170,8 @@ class Router:
         try:
             topics.check_name(topic, self.max_levels)
         except ValueError:
+            return None
+        if not is_text(topic):  # nobody has looked at the topics of a run before [MQTT-3.3.2-1]
             return None
         matched = self._table.match(topic)
         names = tuple(self.remote_routes.match(topic)) if self.remote_routes else ()
