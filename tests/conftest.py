@@ -37,16 +37,22 @@ def start_broker(
 
 
 @pytest.fixture(scope="module")
-def module_broker(
+def module_brokers(
     tmp_path_factory: pytest.TempPathFactory, pki: Pki, request: pytest.FixtureRequest
-) -> Iterator[Broker]:
-    """One broker for a whole module, with the configuration `CONFIG` of the module, if any."""
+) -> Iterator[Brokers]:
+    """As `start_broker`, for brokers that the tests of a module share."""
     brokers = Brokers(tmp_path_factory.mktemp("brokers"), pki)
+    request.node.stash[_BROKERS] = brokers
+    yield brokers
+    brokers.close()
+
+
+@pytest.fixture(scope="module")
+def module_broker(module_brokers: Brokers, request: pytest.FixtureRequest) -> Broker:
+    """One broker for a whole module, with the configuration `CONFIG` of the module, if any."""
     config = getattr(request.module, "CONFIG", "")
     kinds = getattr(request.module, "KINDS", ("tcp",))
-    request.node.stash[_BROKERS] = brokers
-    yield brokers(config, kinds=kinds)
-    brokers.close()
+    return module_brokers(config, kinds=kinds)
 
 
 @pytest.fixture
