@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools names the commands that hack/kube builds, so that go.mod keeps them.
+package tools
+
+import _ "sigs.k8s.io/kind"
