@@ -6,8 +6,7 @@ Read when somebody asks: each scrape looks at the counters of the parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -15,7 +14,8 @@ from prometheus_client.registry import Collector
 from isthmus_broker.routing.counters import Counters
 
 
-class LinkView(Protocol):
+@dataclass(frozen=True, slots=True)
+class LinkView:
     """What is shown of one link."""
 
     name: str
@@ -26,10 +26,13 @@ class LinkView(Protocol):
     acknowledged: int
     retried: int
     received: int
-    dropped: Mapping[str, int]
     buffered: int
     buffered_bytes: int
     in_flight: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Not forwarded, by reason."""
+    received_dropped: Mapping[str, int] = field(default_factory=dict)
+    """Came, and reached nobody; by reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +123,14 @@ class BrokerCollector(Collector):
             for link in links:
                 counter.add_metric([link.name], getattr(link, name))
             yield counter
-        drops = CounterMetricFamily(
-            "isthmus_link_dropped", "Messages not forwarded", labels=["link", "reason"]
-        )
-        for link in links:
-            for reason, count in list(link.dropped.items()):
-                drops.add_metric([link.name, reason], count)
-        yield drops
+        yield _drops("isthmus_link_dropped", "Messages not forwarded", links, "dropped")
+        text = "Messages from the other cluster that reached nobody"
+        yield _drops("isthmus_link_received_dropped", text, links, "received_dropped")
+
+
+def _drops(name: str, text: str, links: Iterable[LinkView], kind: str) -> CounterMetricFamily:
+    drops = CounterMetricFamily(name, text, labels=["link", "reason"])
+    for link in links:
+        for reason, count in list(getattr(link, kind).items()):
+            drops.add_metric([link.name, reason], count)
+    return drops

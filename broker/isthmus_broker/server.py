@@ -12,26 +12,34 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import structlog
 import uvloop
+from aiohttp import web
+from prometheus_client import CollectorRegistry, ProcessCollector
 
+from isthmus_broker.api.app import serve
 from isthmus_broker.auth.rules import Rules
 from isthmus_broker.auth.verify import Authentication, Outcome, Verifier, link_identity, load_users
 from isthmus_broker.connection.node import Node, Peer
-from isthmus_broker.errors import ConfigurationError
+from isthmus_broker.errors import ConfigurationError, Mistake
 from isthmus_broker.link.links import Links
-from isthmus_broker.metrics import Gauges
+from isthmus_broker.link.status import LinkStatus
+from isthmus_broker.logs import Log
+from isthmus_broker.metrics import BrokerCollector, Gauges, LinkView
 from isthmus_broker.mqtt.codes import ReasonCode
 from isthmus_broker.mqtt.deadlines import Deadlines
 from isthmus_broker.mqtt.packets import Connect
+from isthmus_broker.mqtt.publish import Message
 from isthmus_broker.mqtt.session import Delivery, QueueLimits
 from isthmus_broker.net import tls
 from isthmus_broker.net.listener import Listener, ListenError
 from isthmus_broker.net.ticker import Ticker
 from isthmus_broker.net.watch import Watched, watch
+from isthmus_broker.observe import link_views, sys_topics
 from isthmus_broker.routing.counters import Counters
 from isthmus_broker.routing.registry import Registry
 from isthmus_broker.routing.retained import Retained
@@ -41,11 +49,14 @@ from isthmus_broker.settings import AnyListener, MqttSettings, Settings, load
 
 log = structlog.get_logger("isthmus.server")
 
+_SYS_LOOK: Final = 60.0
+"""Seconds between two looks at whether `$SYS` is wanted."""
+
 
 class Server:
-    """One node: every part of it, with the settings in force."""
+    """One node: every part of it, with the settings in force; implements `api.ports.Broker`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, log_output: Log) -> None:
         loop = asyncio.get_running_loop()
         self.settings = settings
         self.reload_error = ""
@@ -54,6 +65,12 @@ class Server:
         self.ticker = Ticker(loop, Deadlines())
         self.started = self.ticker.now()
         self.listeners: dict[str, Listener] = {}
+        self.watched = Watched(settings.files)
+        self._log = log_output
+        self._api: web.AppRunner | None = None
+        self._ready = False
+        self._reloading = asyncio.Lock()
+        self._sys_topics: set[str] = set()
         self._verifier = Verifier()
         self._random = random.Random()  # noqa: S311 - picks members of shared groups, no secrets
         self._authentication = self._authentication_for(settings)
@@ -83,6 +100,9 @@ class Server:
         )
         self.links = Links(settings.cluster.name, settings.node.name, router, self.ticker)
         self.node.ingress = self.links.ingress
+        self.registry = CollectorRegistry()
+        self.registry.register(BrokerCollector(self.counters, self._gauges, self._link_views))
+        ProcessCollector(registry=self.registry)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -92,11 +112,14 @@ class Server:
         Raises:
             ListenError: an address can't be listened on.
         """
-        for warning in self.settings.warnings:
-            log.warning(warning)
+        self._warn(self.settings)
         self.ticker.start()
+        await self._open_api(self.settings)
         await self._open_listeners(self.settings)
         await self.links.apply(self.settings.cluster)
+        self._ready = True
+        now = self.ticker.now()
+        self.ticker.deadlines.add(now, self._publish_sys_topics)
 
     async def stop(self) -> None:
         """Take no new clients, tell those who are here, and close."""
@@ -105,46 +128,48 @@ class Server:
             await listener.close()
             listener.disconnect(ReasonCode.SERVER_SHUTTING_DOWN)
         await self.links.stop()
+        if self._api is not None:
+            await self._api.cleanup()
         await asyncio.sleep(0)  # the farewells are flushed at the end of this turn
         self.ticker.stop()
         self._verifier.close()
 
-    @property
-    def gauges(self) -> Gauges:
-        """What stands at one value at a time."""
-        router, registry = self.node.router, self.node.registry
-        return Gauges(
-            connections=len(registry.connections),
-            sessions=len(registry.sessions),
-            filters=router.filters,
-            retained=len(router.retained),
-            retained_bytes=router.retained.bytes,
-        )
-
     # -- reload ----------------------------------------------------------------------------------
 
-    async def reload(self, changed: list[Path]) -> None:
-        """Take up a changed configuration, or say why not and leave the running one in force."""
+    async def reload(self) -> None:
+        """Take up the configuration as it stands now.
+
+        Raises:
+            ConfigurationError: it has mistakes; the running one stays in force.
+        """
+        await self._reload(frozenset())
+
+    async def take_up(self, changed: list[Path]) -> None:
+        """Take up changed files, or say why not and leave the running configuration in force."""
         try:
-            settings = load(self.settings.path, os.environ)
-            tls.check(settings)
-            authentication = self._authentication_for(settings)
-        except (ConfigurationError, OSError) as error:
+            await self._reload(frozenset(changed))
+        except ConfigurationError as error:
             self.reload_error = str(error)
             log.error("configuration not taken up, the running one stays", mistakes=str(error))
-            return
-        self.reload_error = ""
-        before, self.settings = self.settings, settings
-        self._authentication = authentication
-        self._apply(settings)
-        try:
-            await self._open_listeners(settings, set(changed))
-        except ListenError as error:
-            self.reload_error = str(error)
-            log.error("a listener can't be opened", error=str(error))
-        self._reauthorise(settings)
-        await self.links.apply(settings.cluster, changed)
-        log.info("configuration taken up", hash=settings.content_hash, before=before.content_hash)
+
+    async def _reload(self, changed: frozenset[Path]) -> None:
+        async with self._reloading:
+            try:
+                settings = load(self.settings.path, os.environ)
+                tls.check(settings)
+                authentication = self._authentication_for(settings)
+                self._log.apply(settings.log)
+            except OSError as error:
+                raise ConfigurationError([Mistake("", str(error))]) from error
+            before, self.settings = self.settings, settings
+            self._authentication = authentication
+            self.watched.watch(settings.files)
+            self._apply(settings)
+            self.reload_error = await self._reopen(before, settings, changed)
+            self._reauthorise(settings)
+            await self.links.apply(settings.cluster, changed)
+            if settings.content_hash != before.content_hash:
+                log.info("configuration taken up", hash=settings.content_hash)
 
     def _apply(self, settings: Settings) -> None:
         node = self.node
@@ -152,6 +177,9 @@ class Server:
         node.queue_limits = _queue_limits(settings.mqtt)
         node.rules = Rules(settings.authorization, settings.cluster.links)
         node.router.max_levels = settings.mqtt.max_topic_levels
+        self._warn(settings)
+
+    def _warn(self, settings: Settings) -> None:
         for warning in settings.warnings:
             log.warning(warning)
 
@@ -169,14 +197,49 @@ class Server:
             else:
                 connection.reauthorise()
 
-    async def _open_listeners(self, settings: Settings, changed: set[Path] | None = None) -> None:
+    # -- doors -----------------------------------------------------------------------------------
+
+    async def _reopen(self, before: Settings, settings: Settings, changed: frozenset[Path]) -> str:
+        """Open what has changed; returns what could not be opened, empty where nothing."""
+        failures = []
+        try:
+            await self._open_listeners(settings, changed)
+        except ListenError as error:
+            failures.append(str(error))
+        if (settings.api.enable, settings.api.bind) != (before.api.enable, before.api.bind):
+            try:
+                await self._open_api(settings)
+            except ListenError as error:
+                failures.append(str(error))
+        for failure in failures:
+            log.error("can't be opened", error=failure)
+        return "; ".join(failures)
+
+    async def _open_api(self, settings: Settings) -> None:
+        if self._api is not None:
+            await self._api.cleanup()
+            self._api = None
+        if not settings.api.enable:
+            return
+        bind = settings.api.bind
+        try:
+            self._api = await serve(self, bind)
+        except OSError as error:
+            raise ListenError(f"api: {bind}: {error.strerror or error}") from error
+        log.info("listening", listener="api", bind=str(bind))
+
+    async def _open_listeners(
+        self, settings: Settings, changed: frozenset[Path] = frozenset()
+    ) -> None:
         wanted = settings.listeners.enabled()
         for name in [name for name in self.listeners if name not in wanted]:
             await self._close_listener(name)
         for name, listener in wanted.items():
-            await self._open_listener(name, listener, changed or set())
+            await self._open_listener(name, listener, changed)
 
-    async def _open_listener(self, name: str, settings: AnyListener, changed: set[Path]) -> None:
+    async def _open_listener(
+        self, name: str, settings: AnyListener, changed: frozenset[Path]
+    ) -> None:
         current = self.listeners.get(name)
         if current is not None and current.settings.bind != settings.bind:
             await self._close_listener(name)
@@ -193,6 +256,65 @@ class Server:
         await listener.close()
         listener.disconnect(ReasonCode.ADMINISTRATIVE_ACTION)
         log.info("listener closed", listener=name)
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return self.ticker.now() - self.started
+
+    def not_ready(self) -> str:
+        """Why no client should be sent here; empty where it should."""
+        if self.node.draining:
+            return "stopping"
+        return "" if self._ready else "starting"
+
+    def connections(self) -> int:
+        """Clients connected now."""
+        return len(self.node.registry.connections)
+
+    def link_status(self, name: str) -> LinkStatus | None:
+        """Status of a link; None where there is no such link running."""
+        return self.links.status(name)
+
+    def reset_link_metrics(self, name: str) -> None:
+        """Set the counters of a link back to zero."""
+        self.links.reset(name)
+
+    def _gauges(self) -> Gauges:
+        router, registry = self.node.router, self.node.registry
+        return Gauges(
+            connections=len(registry.connections),
+            sessions=len(registry.sessions),
+            filters=router.filters,
+            retained=len(router.retained),
+            retained_bytes=router.retained.bytes,
+        )
+
+    def _link_views(self) -> Iterator[LinkView]:
+        return link_views(self.links.statuses())
+
+    def _publish_sys_topics(self, now: float) -> float:
+        """Publish `$SYS`, and say when to do it again."""
+        interval = self.settings.sys_topics.sys_msg_interval
+        found: dict[str, str] = {}
+        if interval is not None:
+            found = dict(
+                sys_topics(
+                    self.settings.node.name,
+                    self.uptime(),
+                    self.counters,
+                    self._gauges(),
+                    self.links.statuses(),
+                )
+            )
+        for topic in self._sys_topics - found.keys():
+            found[topic] = ""
+        for topic, value in found.items():
+            message = Message(topic.encode(), value.encode(), retain=True)
+            self.node.router.publish(message, now)
+        self._sys_topics = {topic for topic, value in found.items() if value}
+        return now + (_SYS_LOOK if interval is None else interval)
 
     # -- what the parts ask for ------------------------------------------------------------------
 
@@ -215,32 +337,28 @@ def run(path: Path | None) -> None:
     """
     settings = load(path, os.environ)
     tls.check(settings)
-    uvloop.run(_run(settings))
+    log_output = Log()
+    log_output.apply(settings.log)
+    uvloop.run(_run(settings, log_output))
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, log_output: Log) -> None:
     loop = asyncio.get_running_loop()
-    server = Server(settings)
+    server = Server(settings, log_output)
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
     reloading: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        task = loop.create_task(server.reload(list(server.settings.files)))
+        task = loop.create_task(server.take_up(list(server.settings.files)))
         reloading.add(task)
         task.add_done_callback(reloading.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
     try:
         await server.start()
-        watched = Watched(settings.files)
-
-        async def changed(paths: list[Path]) -> None:
-            await server.reload(paths)
-            watched.watch(server.settings.files)
-
-        watching = loop.create_task(watch(watched, changed))
+        watching = loop.create_task(watch(server.watched, server.take_up))
         await done.wait()
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -135,7 +135,7 @@ class Broker:
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self._env},
             )
         if ready:
-            self.wait_listening(port for kind, port in self.ports.items() if kind != "api")
+            self.wait_listening(self.ports.values())
         return self
 
     def wait_listening(self, ports: Iterable[int]) -> None:

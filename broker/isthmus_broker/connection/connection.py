@@ -66,6 +66,7 @@ class Connection:
         "_need",
         "_parts",
         "aliases",
+        "at_fault",
         "client",
         "ended",
         "level",
@@ -88,6 +89,8 @@ class Connection:
         self.level: int = V311
         self.ended = ""
         """Why the connection has ended, in words."""
+        self.at_fault = False
+        """Whether it has ended because of what the client sent."""
         self.messages = 0
         """PUBLISH packets received."""
         self.session: Session | None = None
@@ -120,6 +123,7 @@ class Connection:
         try:
             rest = self._take(data, now)
         except PeerError as error:
+            self.at_fault = True
             self.fail(error, now)
             return
         if rest < len(data) and not self.ended:
@@ -266,6 +270,7 @@ class Connection:
         try:
             handshake.finish(self, connect, outcome, now)
         except PeerError as error:
+            self.at_fault = True
             self.fail(error, now)
             return
         self.wire.resume_reading()

@@ -17,6 +17,9 @@ from isthmus_broker.routing.filters import FilterTable
 ACTOR_TTL: Final = 30.0
 """Seconds without a sign of life after which an actor's routes go."""
 
+_STAYS: Final = (b"$LINK/", b"$SYS/")
+"""Never forwarded, whatever others ask for."""
+
 
 class StaleIncarnation(LinkError):
     """An older incarnation of an actor than the one that is known."""
@@ -119,6 +122,8 @@ class Imports:
 
     def match(self, topic: bytes) -> tuple[str, ...]:
         """Names of the clusters where somebody subscribes to `topic`."""
+        if topic.startswith(_STAYS):
+            return ()
         return tuple(
             [name for name, cluster in self._clusters.items() if cluster.table.matches(topic)]
         )

@@ -130,8 +130,11 @@ def ended(door: Door, connection: Connection, why: str) -> None:
     connection.lost(why, door.ticker.now())
     door.leave(connection)
     door.node.counters.disconnect(connection.ended.partition(":")[0])
-    log.debug(
-        "connection ended",
+    tell, event = log.debug, "connection ended"
+    if connection.at_fault:
+        tell, event = log.warning, "client disconnected" if client else "client refused"
+    tell(
+        event,
         client_id=client.client_id if client else None,
         peer=connection.peer.address,
         listener=door.name,
