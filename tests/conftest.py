@@ -11,6 +11,7 @@ import pytest
 from brokers import Broker, Brokers
 from certificates import Pki
 from isthmus_broker.mqtt.codes import V5
+from linked import People
 from rawmqtt import RawClient
 
 _LOG_SHOWN = 20_000
@@ -64,6 +65,14 @@ def raw() -> Iterator[Callable[..., RawClient]]:
             return opened.enter_context(RawClient(port, level, **options))
 
         yield connect
+
+
+@pytest.fixture
+def people() -> Iterator[People]:
+    """Makes clients, and closes them after the test."""
+    made = People()
+    yield made
+    made.close()
 
 
 @pytest.hookimpl(wrapper=True)

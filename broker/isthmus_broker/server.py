@@ -49,6 +49,8 @@ from isthmus_broker.settings import AnyListener, MqttSettings, Settings, load
 
 log = structlog.get_logger("isthmus.server")
 
+_DRAIN: Final = 5.0
+"""Seconds for links to send what has been accepted, at the end."""
 _SYS_LOOK: Final = 60.0
 """Seconds between two looks at whether `$SYS` is wanted."""
 
@@ -122,11 +124,14 @@ class Server:
         self.ticker.deadlines.add(now, self._publish_sys_topics)
 
     async def stop(self) -> None:
-        """Take no new clients, tell those who are here, and close."""
+        """Take no new clients, tell those who are here, send what waits for others, and close."""
         self.node.draining = True
+        # Other clusters keep our routes for a while: subscribers find what came meanwhile.
+        self.node.router.listener = None
         for listener in self.listeners.values():
             await listener.close()
             listener.disconnect(ReasonCode.SERVER_SHUTTING_DOWN)
+        await self.links.drain(_DRAIN)
         await self.links.stop()
         if self._api is not None:
             await self._api.cleanup()

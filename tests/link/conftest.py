@@ -1,4 +1,4 @@
-"""What tests of links between processes share: clients, hand-made peers, proxies."""
+"""What tests of links between processes share: hand-made peers, proxies."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from emqx import EmqxServer, Manners
-from linked import People
 from proxy import TcpProxy, proxied
-
-
-@pytest.fixture
-def people() -> Iterator[People]:
-    """Makes clients, and closes them after the test."""
-    made = People()
-    yield made
-    made.close()
 
 
 @pytest.fixture

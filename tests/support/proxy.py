@@ -107,6 +107,8 @@ class TcpProxy:
         self._selector.register(far, selectors.EVENT_READ, near)
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        if source.fileno() < 0:
+            return  # dropped a moment ago, together with the other end
         try:
             data = source.recv(_CHUNK)
             if data:

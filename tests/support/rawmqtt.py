@@ -203,16 +203,26 @@ class RawClient:
     def publish_acknowledged(
         self, topic: str | bytes, payload: bytes = b"", qos: int = 1, **fields: Any
     ) -> int:
-        """Publish, go through the whole exchange; returns the first answer's reason code."""
+        """Publish, go through the whole exchange; returns the first answer's reason code.
+
+        Messages that come meanwhile stay to be received.
+        """
         sent = self.publish(topic, payload, qos, **fields)
         if not qos:
             self.expect_nothing()
             return 0
-        answer = self.expect_ack(PacketType.PUBACK if qos == 1 else PacketType.PUBREC, sent)
+        answer = self._answer(PacketType.PUBACK if qos == 1 else PacketType.PUBREC, sent)
         if qos == 2 and answer.reason_code < 0x80:
             self.ack(PacketType.PUBREL, sent)
-            self.expect_ack(PacketType.PUBCOMP, sent)
+            self._answer(PacketType.PUBCOMP, sent)
         return answer.reason_code
+
+    def _answer(self, kind: PacketType, packet: Publish) -> Acknowledgement:
+        while not isinstance(answer := self._receive(), Acknowledgement):
+            assert isinstance(answer, Publish), answer
+            self._skipped.append(answer)
+        assert (answer.type, answer.packet_id) == (kind, packet.packet_id), answer
+        return answer
 
     def ack(self, kind: PacketType, packet: Publish, code: int = 0) -> None:
         """Answer a packet."""

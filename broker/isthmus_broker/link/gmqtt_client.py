@@ -13,7 +13,6 @@ gmqtt speaks MQTT 5.0: CONNECT, SUBSCRIBE, keep-alive, answers. What it leaves o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
@@ -198,13 +197,14 @@ class _Client(gmqtt.Client):  # type: ignore[misc]
         opening = asyncio.ensure_future(
             self.connect(address, self._dial.port, keepalive=KEEP_ALIVE, version=MQTTv50)
         )
+        # Whoever cancels this may do so just as it fails: then nobody else looks at the failure.
+        opening.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await asyncio.wait({opening, self.lost}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not opening.done():
                 opening.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await opening
+                await asyncio.wait({opening})
         if opening.done() and not opening.cancelled():
             try:
                 opening.result()

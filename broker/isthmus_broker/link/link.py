@@ -83,6 +83,11 @@ class Link:
         return self.replication.actor.exports
 
     @property
+    def is_sending(self) -> bool:
+        """Whether messages wait that an open connection can carry."""
+        return any(peer.is_sending for peer in self.lanes)
+
+    @property
     def _peers(self) -> list[Peer]:
         return [self.replication, *self.lanes]
 

@@ -8,6 +8,7 @@ links that it changes; messages that wait are kept where the link stays.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -29,6 +30,7 @@ from isthmus_broker.settings import ClusterSettings, LinkSettings
 
 log = structlog.get_logger("isthmus.link")
 
+_DRAIN_LOOK: Final = 0.02
 _LOOK: Final = 1.0
 """Seconds between two looks at what is overdue."""
 
@@ -84,6 +86,13 @@ class Links:
             task = asyncio.get_running_loop().create_task(self.links[name].renew())
             self._renewing.add(task)
             task.add_done_callback(self._renewing.discard)
+
+    async def drain(self, patience: float) -> None:
+        """Let connections carry what waits for them, for at most `patience` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while any(link.is_sending for link in self.links.values()):  # noqa: ASYNC110
+                    await asyncio.sleep(_DRAIN_LOOK)  # once, at the end: an event is not worth it
 
     async def stop(self) -> None:
         """Close every connection."""

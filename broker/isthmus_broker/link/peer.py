@@ -326,6 +326,11 @@ class LanePeer(Peer):
         """Whether nothing is to be sent, as the other side is not who we mean."""
         self._marked = False
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether messages wait that the connection can carry, or for their acknowledgement."""
+        return self.client is not None and not self._held() and len(self.lane) > 0
+
     def mark(self) -> None:
         """Send what there is at the end of this turn of the loop."""
         if not self._marked and self.client is not None:
