@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from clusters import cluster, controlplane, machine, programs, registry
+from clusters import cluster, controlplane, images, machine, programs, registry
 from clusters.errors import ClustersError
 from clusters.reporting import duration, say
 
@@ -21,10 +21,16 @@ Real Kubernetes clusters on this machine, without Docker: for tests, the demo, a
 
 _MORE: Final = """\
 examples:
+  ./hack/kube load broker                   our broker's image onto both nodes
   ./hack/kube up --control-plane a b        API servers without nodes: no root, no pods
   ./hack/kube stop a                        a's API server is gone; its data stays
   ./hack/kube start a                       and is back, on the same port
   export PATH=$PATH:$(./hack/kube tools)    kubectl and helm
+
+A Service of type LoadBalancer gets an address that this machine and the other clusters reach.
+Its annotation isthmus.test/no-address=true keeps it pending, isthmus.test/address=198.18.1.200
+gives it another one. A name outside the cluster does not exist, and NetworkPolicies are not
+enforced.
 
 exit status: 0 done; 1 something did not come up; 2 asked for what makes no sense; 3 the machine
 lacks something.
@@ -67,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("names", nargs="*", metavar="NAME", help="default: us-east eu-west")
     up.add_argument("--control-plane", action="store_true", help="without nodes; needs no root")
     up.add_argument(
+        "--no-load-balancer",
+        dest="load_balancer",
+        action="store_false",
+        help="Services get no addresses: they stay pending",
+    )
+    up.add_argument(
         "--controllers",
         choices=controlplane.CHOICES,
         default="few",
@@ -83,14 +95,21 @@ def _parser() -> argparse.ArgumentParser:
         sub = command(name, _act_on_part, about)
         sub.set_defaults(command=name)
         sub.add_argument("name", metavar="NAME")
-        sub.add_argument("part", nargs="?", choices=("api",), default="api")
+        sub.add_argument("part", nargs="?", choices=("api", "kubelet"), default="api")
+    load = command("load", _load, "load images onto the nodes of clusters")
+    load.add_argument(
+        "image", metavar="IMAGE", help="an archive, or broker or operator: built where need be"
+    )
+    load.add_argument("names", nargs="*", metavar="NAME", help="default: us-east eu-west")
+    built = command("images", _images, "build our images; print their archives")
+    built.add_argument("images", nargs="*", metavar="IMAGE", help="default: all")
     tools = command("tools", _tools, "build kubectl and helm; print the folder to put into PATH")
     tools.add_argument("programs", nargs="*", metavar="PROGRAM", help="default: kubectl helm")
     return parser
 
 
 _PARTS_COMMANDS: Final = {
-    "stop": "end a cluster's API server; what it knows stays",
+    "stop": "end a cluster's API server (what it knows stays), or kubelet (pods stay)",
     "start": "start it again, or let it go on",
     "freeze": "stop it in its tracks: connections stay, answers do not come",
 }
@@ -102,6 +121,7 @@ def _up(parsed: argparse.Namespace) -> None:
         parsed.names or cluster.DEFAULT_NAMES,
         control_plane=parsed.control_plane,
         controllers=parsed.controllers,
+        load_balancer=parsed.load_balancer,
     )
     say(f"Up in {duration(time.monotonic() - begun)}: {', '.join(found)}")
     for one in found.values():
@@ -135,8 +155,25 @@ def _act_on_part(parsed: argparse.Namespace) -> None:
         ("stop", "api"): one.stop_api,
         ("start", "api"): one.start_api,
         ("freeze", "api"): one.freeze_api,
+        ("stop", "kubelet"): one.stop_kubelet,
+        ("start", "kubelet"): one.start_kubelet,
+        ("freeze", "kubelet"): one.freeze_kubelet,
     }
     actions[parsed.command, parsed.part]()
+
+
+def _load(parsed: argparse.Namespace) -> None:
+    archive = str(images.archive_of(parsed.image))
+    cluster.side_by_side(
+        lambda name: cluster.find(name).load(archive), parsed.names or cluster.DEFAULT_NAMES
+    )
+
+
+def _images(parsed: argparse.Namespace) -> None:
+    wanted = parsed.images or [recipe.tag for recipe in images.ours()]
+    for image in wanted:
+        archive = images.archive_of(image)
+        print(f"{image}  {archive}  {archive.stat().st_size // 1_000_000} MB")
 
 
 def _tools(parsed: argparse.Namespace) -> None:

@@ -159,9 +159,9 @@ def start_api(place: Place) -> None:
 
 
 def stop(place: Place) -> None:
-    """End all of it."""
+    """End all of it, at once."""
     for name in (SCHEDULER, CONTROLLERS, API_SERVER, ETCD):
-        place.daemon(name).stop(grace=1.0)
+        place.daemon(name).stop(grace=0)
 
 
 def _etcd(place: Place) -> list[str | Path]:

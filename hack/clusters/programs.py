@@ -21,7 +21,8 @@ from clusters.errors import Refused
 from clusters.locking import locked
 from clusters.reporting import say
 
-_COMPONENT: Final = "k8s.io/component-base/version"
+_VERSIONS: Final = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+"""Packages of Kubernetes that hold its version: of a program, and of a client in it."""
 _HELM: Final = "helm.sh/helm/v3"
 
 
@@ -82,12 +83,16 @@ _KUBERNETES: Final = Module(
         )
     },
     {
-        f"{_COMPONENT}.gitVersion": "{version}",
-        f"{_COMPONENT}.gitMajor": "{major}",
-        f"{_COMPONENT}.gitMinor": "{minor}",
-        f"{_COMPONENT}.gitTreeState": "clean",
-        f"{_COMPONENT}.gitCommit": "unknown",
-        f"{_COMPONENT}.buildDate": "1970-01-01T00:00:00Z",
+        f"{package}.{variable}": value
+        for package in _VERSIONS
+        for variable, value in {
+            "gitVersion": "{version}",
+            "gitMajor": "{major}",
+            "gitMinor": "{minor}",
+            "gitTreeState": "clean",
+            "gitCommit": "unknown",
+            "buildDate": "1970-01-01T00:00:00Z",
+        }.items()
     },
 )
 
