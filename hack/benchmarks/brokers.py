@@ -9,9 +9,11 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import select
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from benchmarks import machine
+from benchmarks import clients, machine, mqtt
 from benchmarks.processes import Process
 
 ISTHMUS: Final = "Isthmus"
@@ -29,6 +31,8 @@ NATS: Final = "nats-server"
 NAMES: Final = (ISTHMUS, MOSQUITTO, NATS)
 LINKED: Final = "bench/#"
 """What the links of all pairs carry."""
+_LINKED_WITHIN: Final = 30.0
+"""Seconds that a link has to come up."""
 
 
 @dataclass
@@ -60,6 +64,24 @@ class Pair:
         """Both processes."""
         return [self.near.process, self.far.process]
 
+    def wait_linked(self) -> None:
+        """Wait until a message gets across.
+
+        Raises:
+            LoadError: none does, in time.
+        """
+        topic, deadline = "bench/linked", time.monotonic() + _LINKED_WITHIN
+        packet = mqtt.publish(topic, b"are you there?")
+        with (
+            clients.subscriber(self.far.port, "linked-sub", topic) as there,
+            clients.connect(self.near.port, "linked-pub") as here,
+        ):
+            while time.monotonic() < deadline:
+                here.sendall(packet)
+                if select.select([there], [], [], 0.1)[0]:
+                    return
+        raise clients.LoadError(f"the link of {self.near.name} carries nothing")
+
 
 class Hall:
     """Starts brokers in a directory of their own, and ends every one of them."""
@@ -80,7 +102,9 @@ class Hall:
 
     def linked(self, name: str) -> Pair:
         """Two of them, linked in both directions where the broker has that."""
-        return _LINKED[name](self)
+        pair = _LINKED[name](self)
+        pair.wait_linked()
+        return pair
 
     def isthmus(self, cluster: str, ports: tuple[int, int], links: str = "") -> Broker:
         """An Isthmus: `ports` are those of MQTT and of the admin API; `links` is HOCON."""
@@ -88,6 +112,7 @@ class Hall:
         config = self.file(f"{cluster}.conf", isthmus_config(cluster, ports, links))
         command = [sys.executable, "-P", "-m", "isthmus_broker", "run", "--config", str(config)]
         process = self._start(f"isthmus-{cluster}", command, port)
+        process.wait_listening(api_port)
         return Broker(ISTHMUS, port, process, api_port, config)
 
     def mosquitto(self, port: int, bridge: str = "") -> Broker:

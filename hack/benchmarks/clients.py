@@ -22,6 +22,10 @@ class LoadError(Exception):
     """A broker did not do what a measurement needs; the text says what came instead."""
 
 
+class Unsupported(LoadError):
+    """A broker does not have what is to be measured."""
+
+
 def connect(port: int, client_id: str, *, receive_buffer: int = 0) -> socket.socket:
     """Connect to 127.0.0.1 and wait until the broker has accepted the client.
 
@@ -48,9 +52,18 @@ def subscriber(port: int, client_id: str, topic_filter: str, qos: int = 0) -> so
 
 
 def subscribe(sock: socket.socket, topic_filter: str, qos: int = 0) -> None:
-    """Subscribe, and wait until it is acknowledged."""
+    """Subscribe, and wait until it is acknowledged.
+
+    Raises:
+        Unsupported: a lower QoS is granted.
+    """
     sock.sendall(mqtt.subscribe([topic_filter], qos))
-    expect(sock, b"\x90\x03\x00\x01" + bytes((qos,)))
+    expect(sock, b"\x90\x03\x00\x01")
+    granted = read(sock, 1)[0]
+    if granted < qos:
+        raise Unsupported(f"it grants QoS {granted} where QoS {qos} was asked for")
+    if granted != qos:
+        raise LoadError(f"subscription refused, return code 0x{granted:02x}")
 
 
 def expect(sock: socket.socket, wanted: bytes) -> None:
@@ -77,7 +90,7 @@ class Ring:
     def __init__(self, sock: socket.socket, ring: bytes, size: int) -> None:
         self.sock = sock
         self.acknowledged = 0
-        """PUBACK packets that have come."""
+        """Messages that the broker has taken for good."""
         self._ring = memoryview(ring)
         self._size = size
         self._sent = 0  # bytes

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks import clients, machine, mqtt
+from benchmarks import clients, latency, machine, mqtt
+from benchmarks.latency import Latency
 from benchmarks.processes import Process
 
 _AT_ONCE: Final = 100
@@ -27,10 +28,12 @@ class Idle:
     bytes_per_connection: float
     answered: int
     """Clients that got the answer to a PINGREQ once all were connected."""
+    latency: Latency | None = None
+    """Of others, beside them."""
 
 
-def measure(port: int, process: Process, count: int) -> Idle:
-    """Connect `count` clients.
+def measure(port: int, process: Process, count: int, *, messages: int = 0) -> Idle:
+    """Connect `count` clients, then send `messages` from one other client to another.
 
     Raises:
         machine.MachineError: this process may not open so many files.
@@ -48,9 +51,10 @@ def measure(port: int, process: Process, count: int) -> Idle:
         process.check_running()
         memory = process.memory() - memory
         answered = crowd.ping()
+        beside = latency.compare({"": (port, port)}, messages)[""] if messages else None
     finally:
         crowd.close()
-    return Idle(count, count / took, cpu / count * 1e3, memory / count, answered)
+    return Idle(count, count / took, cpu / count * 1e3, memory / count, answered, beside)
 
 
 class _Crowd:

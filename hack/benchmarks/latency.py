@@ -1,11 +1,16 @@
-"""Latency: one message at a time, from its sending to its arrival."""
+"""Latency: one message at a time, from its sending to its arrival.
+
+Several brokers are measured in turn, a slice each, so that what else the machine does meets all of
+them alike.
+"""
 
 from __future__ import annotations
 
 import itertools
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -16,6 +21,8 @@ INTERVAL: Final = 0.001
 PAYLOAD: Final = 64
 _SETTLE: Final = 1.0
 _WARM: Final = 200
+_SLICE: Final = 250
+"""Messages to one broker before the next one's turn."""
 _serial = itertools.count()
 
 
@@ -28,12 +35,18 @@ class Latency:
     count: int
 
 
-def measure(publish_port: int, subscribe_port: int, count: int) -> Latency:
-    """Send `count` messages of QoS 0, each a millisecond after the one before at the earliest."""
-    with Probe(publish_port, subscribe_port) as probe:
+def compare(ports: Mapping[str, tuple[int, int]], count: int) -> dict[str, Latency]:
+    """Send `count` messages of QoS 0 over each of several ways, by name: where in, where out."""
+    with ExitStack() as stack:
+        probes = {name: stack.enter_context(Probe(*way)) for name, way in ports.items()}
         time.sleep(_SETTLE)
-        probe.run(_WARM)
-        return summary(probe.run(count))
+        for probe in probes.values():
+            probe.run(_WARM)
+        samples: dict[str, list[float]] = {name: [] for name in probes}
+        for _ in range(0, count, _SLICE):
+            for name, probe in probes.items():
+                samples[name] += probe.run(min(_SLICE, count))
+    return {name: summary(found) for name, found in samples.items()}
 
 
 def summary(samples: Sequence[float]) -> Latency:
@@ -64,29 +77,17 @@ class Probe:
         self._subscriber.close()
 
     def run(self, count: int) -> list[float]:
-        """Seconds that each of `count` messages took."""
-        samples: list[float] = []
-        due = time.perf_counter()
-        for _ in range(count):
-            samples.append(self._once())
-            due = max(due + INTERVAL, time.perf_counter())
-            time.sleep(due - time.perf_counter() if due > time.perf_counter() else 0)
-        return samples
+        """Seconds that each of `count` messages took, an `INTERVAL` or more apart."""
+        return [self.paced() for _ in range(count)]
 
-    def run_for(self, seconds: float) -> list[float]:
-        """As `run`, for some time."""
-        samples: list[float] = []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            samples.append(self._once())
-            time.sleep(INTERVAL)
-        return samples
-
-    def _once(self) -> float:
+    def paced(self) -> float:
+        """Send one message; returns the seconds that it took, an `INTERVAL` later at least."""
         begun = time.perf_counter()
         self._publisher.sendall(self._packet)
         _receive(self._subscriber, len(self._packet))
-        return time.perf_counter() - begun
+        took = time.perf_counter() - begun
+        time.sleep(max(0.0, INTERVAL - took))
+        return took
 
 
 def _receive(sock: socket.socket, size: int) -> None:

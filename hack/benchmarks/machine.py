@@ -7,8 +7,8 @@ import platform
 import random
 import resource
 import socket
-import sysconfig
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,7 @@ class Cores:
         return bool(self.load & self.brokers)
 
 
+@cache  # the load's own affinity changes later
 def cores() -> Cores:
     """One core for all brokers, another for the load; both the same where there is only one."""
     usable = sorted(os.sched_getaffinity(0))
@@ -81,15 +82,13 @@ def need_files(count: int) -> None:
 
 def described() -> dict[str, str]:
     """What a reader of the figures wants to know of this machine."""
-    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    built = "optimised" if "--enable-optimizations" in options else "NOT built with optimisation"
     chosen = cores()
     split = "load and brokers on the same core" if chosen.shared else "one core each"
     return {
         "processor": f"{_cpu_model()}, {os.cpu_count()} cores, of which the bench uses "
         f"{len(chosen.load | chosen.brokers)} ({split})",
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
-        "python": f"CPython {platform.python_version()}, {built}",
+        "python": f"CPython {platform.python_version()}",
     }
 
 
