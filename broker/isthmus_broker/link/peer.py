@@ -351,6 +351,8 @@ class LanePeer(Peer):
             packets_now = self.lane.take(self._ticker.now(), room)
             if packets_now:
                 client.write(packets_now)
+            if self.lane.has_work and client.room > 0:
+                self.mark()  # the socket took it all at once, and so will never say `writable`
 
     def rest(self) -> None:
         """Close once everything that was sent is acknowledged: nothing is to be sent twice."""
