@@ -19,6 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 FAILED=() # names of the steps that have failed
 STEPS=0
+STEP_WIDTH=${STEP_WIDTH:-34} # columns for a step's name
 _logs=$(mktemp -d)
 _running="" # name of the step that runs, for the one who interrupts it
 _ticker=""
@@ -77,8 +78,14 @@ die() {
     exit 1
 }
 
+# become COMMAND...: ends the script and runs the command as its process: signals reach it.
+become() {
+    rm -rf -- "$_logs"
+    exec "$@"
+}
+
 _told() {
-    local padding=$((34 - ${#2}))
+    local padding=$((STEP_WIDTH - ${#2}))
     printf '%s %s %s%*s%6s s%s\n' "$_line" "$1" "$2" "$((padding > 0 ? padding : 0))" "" "$3" \
         "${4:+  $_dim$4$_plain}"
 }
@@ -208,10 +215,11 @@ _apt_get_install() {
 
 # --- Python ----------------------------------------------------------------------------------------
 
-# ensure_venv: .venv with everything in requirements/dev.txt and this checkout, editable. Debian's
-# own interpreter is preferred: it is an optimised build, which others on a machine may not be.
+# ensure_venv [broker]: .venv with everything in requirements/dev.txt, or at least with what the
+# broker needs (a quarter of it), and this checkout, editable. Debian's own interpreter is preferred:
+# it is an optimised build, which others on a machine may not be.
 ensure_venv() {
-    local python
+    local python wanted=${1:-dev} pins=$ROOT/requirements
     mkdir -p "$CACHE" || return
     exec 9>"$CACHE/setup.lock"
     flock 9 || return # two scripts at once
@@ -220,12 +228,19 @@ ensure_venv() {
         rm -rf -- "$VENV"
         "$python" -m venv "$VENV" || return
     fi
-    _once "$VENV/.requirements" "$ROOT"/requirements/{dev,build}.txt -- \
-        "$VENV/bin/python" -m pip install --quiet --require-hashes \
-        -r "$ROOT/requirements/dev.txt" -r "$ROOT/requirements/build.txt" || return
+    if [[ $wanted == dev ]] || ! _is_done "$VENV/.dev" "$pins"/{dev,build}.txt; then
+        _once "$VENV/.$wanted" "$pins/$wanted.txt" "$pins/build.txt" -- \
+            _install "$wanted" || return
+    fi
     _once "$VENV/.package" "$ROOT/pyproject.toml" -- \
         "$VENV/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e "$ROOT" || return
     exec 9>&-
+}
+
+_install() {
+    rm -f -- "$VENV"/.{dev,broker} # of what this may change
+    "$VENV/bin/python" -m pip install --quiet --require-hashes \
+        -r "$ROOT/requirements/$1.txt" -r "$ROOT/requirements/build.txt"
 }
 
 _find_python() {
@@ -263,7 +278,7 @@ ensure_node_clients() {
 
 # _once STAMP FILE... -- COMMAND...: runs the command unless it has succeeded with these files, here.
 _once() {
-    local stamp=$1 wanted
+    local stamp=$1
     local -a files=()
     shift
     while [[ $1 != -- ]]; do
@@ -271,9 +286,18 @@ _once() {
         shift
     done
     shift
-    wanted=$(cat -- "${files[@]}") || return
-    wanted=$(printf '%s\n' "$ROOT" "$wanted" | sha256sum) || return
-    [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && return 0
+    _is_done "$stamp" "${files[@]}" && return 0
     "$@" || return
-    printf '%s\n' "$wanted" >"$stamp"
+    _stamp "${files[@]}" >"$stamp"
+}
+
+# _is_done STAMP FILE...: whether something has succeeded with these files, here.
+_is_done() {
+    local stamp=$1
+    shift
+    [[ -f $stamp && $(<"$stamp") == "$(_stamp "$@")" ]]
+}
+
+_stamp() {
+    { printf '%s\n' "$ROOT" && cat -- "$@"; } | sha256sum
 }
