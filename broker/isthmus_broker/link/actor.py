@@ -117,7 +117,7 @@ class Actor:
     def due(self) -> float:
         """When `run` has something to do; infinite where nothing is."""
         when = min(self._deadline, self._next_heartbeat)
-        if self._may_send and self._pending.waiting:
+        if self._may_send and (self._pending.waiting or self.state is State.BOOTSTRAPPING):
             when = min(when, self._next_batch)
         return when
 
