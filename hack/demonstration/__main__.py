@@ -101,7 +101,7 @@ class Demo:
             f"mosquitto_pub -p {eu.ports.mqtt} -t linked/42 -m hello",
             f"{_command()} links --watch"
             + (f" --url http://127.0.0.1:{us.ports.api}" if self._offset else ""),
-            f"$EDITOR {shlex.quote(str(self._directory / 'eu-west.conf'))}",
+            f"or edit {self._directory / 'eu-west.conf'}: taken up when saved",
         ]
 
 

@@ -6,10 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from demonstration.clients import Message, Publisher, Subscriber
 from demonstration.clusters import Cluster
-from demonstration.waiting import DEADLINE, NotSeen
+from demonstration.waiting import DEADLINE, NotSeen, until
+
+_PATIENCE: Final = 0.2
+"""Seconds before something is said again."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class Side:
         self.cluster = cluster
         self.topic = topic
         self._words = words
+        self._here = f"{cluster.short} is here"
         self._number = 0
+        self._opened = 0
         self._last = Greeting("", 0.0)
         log = directory / f"{cluster.short}-clients.log"
         self._publisher = Publisher(cluster.ports.mqtt, topic, log)
@@ -47,9 +53,21 @@ class Side:
         return self.cluster.short
 
     async def open(self) -> None:
-        """Start its clients, anew where they run."""
+        """Start its clients, anew where they run; back when one hears the other.
+
+        Raises:
+            NotSeen: it does not.
+        """
         await self._subscriber.open()
         await self._publisher.open()
+        self._opened += 1
+        text = f"{self._here} ({self._opened})"
+
+        async def heard() -> bool:
+            self._publisher.publish(text)
+            return await self._subscriber.wait(self.topic, text, _PATIENCE) is not None
+
+        await until(heard, bool, f"{self.short} receives its own messages")
 
     async def close(self) -> None:
         """End everything."""
@@ -66,8 +84,8 @@ class Side:
         return self._last
 
     def is_own(self, message: Message) -> bool:
-        """Whether a message is a greeting of this side."""
-        return message.topic == self.topic and message.text.startswith(self._words)
+        """Whether a message is from the publisher of this side."""
+        return message.topic == self.topic and message.text.startswith((self._words, self._here))
 
     def latency(self, message: Message) -> float | None:
         """Seconds that our last greeting took; None: it is another message."""
@@ -88,6 +106,10 @@ class Side:
                 f"not within {seconds:g} s"
             )
         return message.at - greeting.at
+
+    def has(self, source: Side, greeting: Greeting) -> bool:
+        """Whether a greeting has come."""
+        return self._subscriber.find(source.topic, greeting.text) is not None
 
     async def misses(self, source: Side, greeting: Greeting, seconds: float) -> None:
         """Make sure that a greeting does not come.

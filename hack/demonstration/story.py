@@ -64,12 +64,11 @@ class Story:
 
     async def open(self) -> None:
         """Start both clusters; a message crosses in each direction."""
-        begun = time.monotonic()
         for side in self.sides:
             took, ports = await side.cluster.start(), side.cluster.ports
             where = f"mqtt 127.0.0.1:{ports.mqtt}   link 127.0.0.1:{ports.link}"
             self._done(f"{side.cluster.name}   {where}", took)
-        await self._linked(begun)
+        await self._linked(time.monotonic())
         for side in self.sides:
             await side.open()
         for side in self.sides:
@@ -81,7 +80,8 @@ class Story:
         await (self._make_symmetric() if self.asymmetric else self._make_asymmetric())
 
     async def outage(self, seconds: float) -> None:
-        """Kill eu-west; what us-east publishes meanwhile waits, and arrives once it is back."""
+        """Kill eu-west; what us-east publishes meanwhile waits, and goes there once it is back."""
+        await self._waits(0)
         await self.eu.cluster.kill()
         self._done(f"eu-west  killed (kill -9), back in {seconds:g} s")
         killed = time.monotonic()
@@ -92,13 +92,17 @@ class Story:
         published = await self._talk_until(killed + seconds)
         waiting = [] if self.asymmetric else published
         await self._waits(len(waiting))
-        self._done(f"us-east  {len(waiting) or 'no'} messages wait for eu-west")
+        what = f"{len(waiting)} messages wait" if waiting else "nothing waits"
+        self._done(f"us-east  {what} for eu-west")
         await self._revive(self.eu)
-        for greeting in waiting:
-            await self.eu.receives(self.us, greeting)
         await self._waits(0)
         if waiting:
-            self._done(f"eu-west  received all {len(waiting)} messages that waited")
+            # Its broker has lost its sessions: what comes before they are there again is lost.
+            seen = sum(self.eu.has(self.us, greeting) for greeting in waiting)
+            reached = (
+                f"{seen} reached its subscriber" if seen else "its subscriber was not back yet"
+            )
+            self._done(f"eu-west  took all {len(waiting)}; {reached}")
         await self._greetings()
 
     async def revive(self, side: Side) -> None:
@@ -135,8 +139,8 @@ class Story:
         await self._greetings()
 
     async def _revive(self, side: Side) -> None:
-        begun = time.monotonic()
         self._done(f"{side.short}  started again", await side.cluster.start())
+        begun = time.monotonic()
         await side.open()
         await self._linked(begun)
         await self._sees(self.eu, "us-east subscribes", lambda it: it.wanted == 1)

@@ -58,7 +58,7 @@ class Screen:
     directions: Sequence[Direction]
     arrivals: Sequence[Arrival]
     hints: Sequence[str] = ()
-    """Commands to try."""
+    """What to try."""
     asymmetric: bool = False
     busy: bool = False
     """Whether what a key began is not done yet."""
@@ -94,7 +94,8 @@ def seconds(took: float) -> str:
 def screen(it: Screen) -> RenderableType:
     """The live view."""
     parts: list[RenderableType] = ["", _table(it.directions)]
-    parts += [_reason(one) for one in it.directions if one.reason]
+    reasons = dict.fromkeys(one.reason for one in it.directions if one.reason)
+    parts += [Text(f"   {printable(reason)}", "dim") for reason in reasons]
     parts += ["", *map(_arrival, it.arrivals)]
     if not it.ended:
         parts += ["", *_hints(it.hints), _keys(it)]
@@ -117,10 +118,6 @@ def _table(directions: Sequence[Direction]) -> RenderableType:
             Text(_number(one.waiting), "yellow" if one.waiting else ""),
         )
     return Padding(table, (0, 0, 0, 1))
-
-
-def _reason(one: Direction) -> Text:
-    return Text(f" → {one.target}: {printable(one.reason)}", "dim")
 
 
 def _number(value: int | None) -> str:
