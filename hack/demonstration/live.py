@@ -116,7 +116,7 @@ class Show:
         async for key in keyboard:
             if key == END:
                 return
-            if key in chapters and not self._busy:
+            if key in chapters and self._chapters.empty():  # one may wait for what goes on
                 self._begin(chapters[key])
 
     def _begin(self, chapter: Chapter) -> None:
@@ -130,4 +130,4 @@ class Show:
                 await chapter()
             except NotSeen as error:
                 self._failed(error)
-            self._busy = False
+            self._busy = not self._chapters.empty()

@@ -113,11 +113,17 @@ def _table(directions: Sequence[Direction]) -> RenderableType:
             f"{one.source} → {one.target}",
             Text(one.state, _STATES.get(one.state, "red")),
             _number(one.routes),
-            "-" if one.rate is None else f"{one.rate:.1f}",
+            _rate(one.rate),
             "-" if one.lag is None else seconds(one.lag),
             Text(_number(one.waiting), "yellow" if one.waiting else ""),
         )
     return Padding(table, (0, 0, 0, 1))
+
+
+def _rate(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
 def _number(value: int | None) -> str:
