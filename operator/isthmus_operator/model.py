@@ -7,6 +7,7 @@ server refuses what is wrong at once and no webhook is needed; they ride along i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
@@ -17,7 +18,8 @@ from pydantic.config import JsonDict
 
 CEL: Final = "x-kubernetes-validations"
 RAW: Final = "x-isthmus-raw"
-"""Marks a field whose content Kubernetes itself defines: taken as it is, checked at its use."""
+"""Marks a field whose content Kubernetes itself defines: taken as it is, checked at its use.
+Its value is the name of the schema in `pod_schemas`."""
 
 _FILTER: Final = r"^(#|([^#+\x00]*|\+)(/([^#+/\x00]*|\+))*(/#)?)$"
 _DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -38,6 +40,13 @@ def rules(*found: JsonDict) -> JsonDict:
     return {CEL: list(found)}
 
 
+def told(pattern: str, message: str) -> dict[str, Any]:
+    """Arguments of a `Field`: a pattern, and what the API server says where a text differs."""
+    found = rule(f"self.matches(r'{pattern}')", message)
+    found["messageExpression"] = f"'\"' + self + '\": ' + {json.dumps(message)}"
+    return {"pattern": pattern, "json_schema_extra": rules(found)}
+
+
 class Model(BaseModel):
     """Base: camelCase outside, unknown keys refused (the API server has pruned them before)."""
 
@@ -46,15 +55,35 @@ class Model(BaseModel):
     )
 
 
-Filter = Annotated[str, Field(min_length=1, max_length=1024, pattern=_FILTER)]
-Quantity = Annotated[str, Field(max_length=20, pattern=_QUANTITY)]
-Duration = Annotated[str, Field(max_length=20, pattern=_DURATION)]
-Name = Annotated[str, Field(min_length=1, max_length=63, pattern=_DNS_LABEL)]
+_TOLD_FILTER: Final = told(
+    _FILTER,
+    "not a topic filter: + and # stand for whole levels, and # only for the last ones, as in a/+/#",
+)
+_TOLD_NAME: Final = told(
+    _DNS_LABEL, "not a name in Kubernetes: lower-case letters, digits and -, at most 63"
+)
+_TOLD_CLUSTER: Final = told(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+    "not a name of a cluster: letters, digits, '.', '_' and '-', a letter or digit first",
+)
+Filter = Annotated[str, Field(min_length=1, max_length=1024, **_TOLD_FILTER)]
+Quantity = Annotated[
+    str,
+    Field(
+        max_length=20,
+        **told(_QUANTITY, "not an amount of bytes: a number, or one with Ki, Mi or Gi"),
+    ),
+]
+Duration = Annotated[
+    str, Field(max_length=20, **told(_DURATION, "not a duration: such as 500ms, 15s or 1m30s"))
+]
+Name = Annotated[str, Field(min_length=1, max_length=63, **_TOLD_NAME)]
+ClusterName = Annotated[str, Field(min_length=1, max_length=128, **_TOLD_CLUSTER)]
 SecretName = Annotated[str, Field(min_length=1, max_length=253)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 NodePort = Annotated[int, Field(ge=1, le=65535)]
-Raw = Annotated[dict[str, Any], Field(json_schema_extra={RAW: "object"})]
-RawList = Annotated[list[dict[str, Any]], Field(json_schema_extra={RAW: "list"}, max_length=64)]
+Raw = dict[str, Any]
+RawList = Annotated[list[dict[str, Any]], Field(max_length=64)]
 
 
 class SecretRef(Model):
@@ -199,7 +228,7 @@ class LinkListener(Model):
     advertised: str | None = Field(
         None,
         max_length=262,
-        pattern=_HOST_PORT,
+        **told(_HOST_PORT, "expected host:port, or [IPv6 address]:port"),
         description="host:port under which other clusters reach it, where the operator can't know: "
         "behind NodePorts, a VPN or a proxy.",
     )
@@ -267,11 +296,8 @@ class Authorization(Model):
 class BrokerClusterSpec(Model):
     """One MQTT broker cluster, wherever it runs."""
 
-    cluster_name: str | None = Field(
+    cluster_name: ClusterName | None = Field(
         None,
-        min_length=1,
-        max_length=128,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="Name by which other clusters know it, unique among all that are linked. "
         "Not set: the name of the resource. Can't be changed.",
     )
@@ -301,15 +327,27 @@ class BrokerClusterSpec(Model):
         "Not for cluster, node and api, which are the operator's.",
     )
     resources: Raw = Field(
-        default_factory=dict, description="Requests and limits of the broker's container."
+        default_factory=dict,
+        description="Requests and limits of the broker's container.",
+        json_schema_extra={RAW: "resources"},
     )
-    affinity: Raw = Field(default_factory=dict, description="Affinity of the pods.")
-    tolerations: RawList = Field(default_factory=list, description="Tolerations of the pods.")
+    affinity: Raw = Field(
+        default_factory=dict,
+        description="Affinity of the pods.",
+        json_schema_extra={RAW: "affinity"},
+    )
+    tolerations: RawList = Field(
+        default_factory=list,
+        description="Tolerations of the pods.",
+        json_schema_extra={RAW: "tolerations"},
+    )
     node_selector: dict[
         Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=63)]
     ] = Field(default_factory=dict, max_length=64, description="Nodes that the pods may run on.")
     topology_spread_constraints: RawList = Field(
-        default_factory=list, description="How the pods are spread."
+        default_factory=list,
+        description="How the pods are spread.",
+        json_schema_extra={RAW: "topologySpreadConstraints"},
     )
     pod_labels: dict[
         Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=63)]
@@ -358,15 +396,10 @@ class ExternalTls(Model):
 class External(Model):
     """A cluster that somebody else runs: an EMQX from 5.8 on, or an Isthmus broker."""
 
-    name: str = Field(
-        min_length=1,
-        max_length=128,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="What it calls itself.",
-    )
+    name: ClusterName = Field(description="What it calls itself.")
     server: str = Field(
         max_length=300,
-        pattern=_SERVER,
+        **told(_SERVER, "expected host:port, mqtt://host[:port] or mqtts://host[:port]"),
         description="Its MQTT listener: host:port, mqtt://host[:port] or mqtts://host[:port].",
     )
     credentials_secret_ref: SecretRef | None = Field(
