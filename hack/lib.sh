@@ -220,6 +220,7 @@ _apt_get_install() {
 # it is an optimised build, which others on a machine may not be.
 ensure_venv() {
     local python wanted=${1:-dev} pins=$ROOT/requirements
+    _venv_is_ready "$wanted" && return 0 # where we may not write, too
     mkdir -p "$CACHE" || return
     exec 9>"$CACHE/setup.lock"
     flock 9 || return # two scripts at once
@@ -228,13 +229,25 @@ ensure_venv() {
         rm -rf -- "$VENV"
         "$python" -m venv "$VENV" || return
     fi
-    if [[ $wanted == dev ]] || ! _is_done "$VENV/.dev" "$pins"/{dev,build}.txt; then
-        _once "$VENV/.$wanted" "$pins/$wanted.txt" "$pins/build.txt" -- \
-            _install "$wanted" || return
-    fi
+    _has_pins "$wanted" ||
+        _once "$VENV/.$wanted" "$pins/$wanted.txt" "$pins/build.txt" -- _install "$wanted" || return
     _once "$VENV/.package" "$ROOT/pyproject.toml" -- \
         "$VENV/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e "$ROOT" || return
     exec 9>&-
+}
+
+_venv_is_ready() {
+    _has_pins "$1" && _is_done "$VENV/.package" "$ROOT/pyproject.toml" &&
+        _runs_recent "$VENV/bin/python"
+}
+
+# What is installed for tests has the broker's part, too.
+_has_pins() {
+    local set
+    for set in dev "$1"; do
+        _is_done "$VENV/.$set" "$ROOT/requirements/"{"$set",build}.txt && return 0
+    done
+    return 1
 }
 
 _install() {
