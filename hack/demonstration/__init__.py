@@ -8,4 +8,5 @@
 - `story`: what is shown, step by step; a step that is not seen fails
 - `view`: how it looks (pure)
 - `keyboard`, `live`: the live view and its keys
+- `still`: a picture of it for the README
 """

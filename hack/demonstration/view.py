@@ -23,6 +23,8 @@ _MARKS: Final[dict[Mark, tuple[str, str]]] = {
 _STATES: Final = {"running": "green", "connecting": "yellow"}
 _WIDTH: Final = 66
 """Columns for what a step says, before the time that it took; also in `hack/demo`."""
+_TICK: Final = 0.001
+"""Seconds: brokers take their times no finer."""
 _STALE: Final = 2.0
 """Seconds after which it matters how old a message is."""
 
@@ -114,7 +116,7 @@ def _table(directions: Sequence[Direction]) -> RenderableType:
             Text(one.state, _STATES.get(one.state, "red")),
             _number(one.routes),
             _rate(one.rate),
-            "-" if one.lag is None else seconds(one.lag),
+            _lag(one.lag),
             Text(_number(one.waiting), "yellow" if one.waiting else ""),
         )
     return Padding(table, (0, 0, 0, 1))
@@ -124,6 +126,12 @@ def _rate(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def _lag(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return seconds(value) if value >= _TICK else "<1 ms"
 
 
 def _number(value: int | None) -> str:
@@ -144,6 +152,8 @@ def _arrival(it: Arrival) -> Text:
 
 
 def _hints(hints: Sequence[str]) -> list[RenderableType]:
+    if not hints:
+        return []
     lines = [Text(f"   {hint}", "cyan", overflow="fold") for hint in hints]
     return [Text(" Try it yourself, in another terminal:"), *lines]
 
