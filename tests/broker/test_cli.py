@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from isthmus_broker.auth import users
+from terminal import terminal
 
 BROKEN = """cluster {
   name = cluster-us-east
@@ -108,7 +110,7 @@ def test_passwd(tmp_path: Path) -> None:
         (("nobody", "--delete"), 'there is no user "nobody"'),
         (("#x", "--stdin"), "a user name can't"),
         (("alice", "--stdin"), "the password is empty"),
-        (("alice", "--password-file", "nope"), "nope"),
+        (("alice", "--password-file", "nope"), "nope: No such file or directory"),
     ],
 )
 def test_passwd_mistakes(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -124,11 +126,13 @@ def test_passwd_leaves_another_kind_of_file_alone(tmp_path: Path) -> None:
     assert (tmp_path / "notes").read_text() == "dear diary\n"
 
 
-def test_help_teaches() -> None:
+def test_help_teaches_on_one_screen() -> None:
     for arguments in ((), ("run",), ("check",), ("links",), ("passwd",)):
-        done = run(*arguments, "--help")
+        done = run(*arguments, "--help", COLUMNS="80")
         assert done.returncode == 0
-        assert "Examples" in done.stdout or "First steps" in done.stdout
+        assert "Examples:" in done.stdout or "First steps:" in done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 80
+        assert len(done.stdout.splitlines()) <= 24
     assert run("--version").stdout.startswith("isthmus-broker ")
     assert "complete" in run("--show-completion", SHELL="/bin/bash").stdout.lower()
 
@@ -185,7 +189,7 @@ def answering(key: str = "") -> Iterator[str]:
 def test_links_table() -> None:
     with answering() as url:
         lines = run("links", "--url", url).stdout.splitlines()
-    assert lines[0].split() == ["LINK", "STATE", "ROUTES", "MSG/S", "LAG", "REASON"]
+    assert lines[0].split() == ["LINK", "STATE", "ROUTES", "MSG/S", "LAG"]
     assert lines[1].split() == [
         "cluster-eu-west",
         "→",
@@ -195,7 +199,8 @@ def test_links_table() -> None:
         "2.0",
         "-",
     ]
-    assert lines[2].split()[3:] == ["connecting", "7", "0.0", "12.3", "ms", "refused"]
+    assert lines[2].split()[3:] == ["connecting", "7", "0.0", "12", "ms"]
+    assert lines[3:] == ["", "cluster-eu-west: refused"]
 
 
 def test_links_json_and_key(tmp_path: Path) -> None:
@@ -214,3 +219,40 @@ def test_links_without_a_broker(url: str) -> None:
     done = run("links", "--url", url)
     assert done.returncode == 1
     assert url in done.stderr
+    assert ("api.bind" in done.stderr) == url.startswith("http:")
+
+
+def test_links_of_a_broker_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWERS, "/api/v5/cluster/links", [])
+    with answering() as url:
+        assert "cluster-us-east has no links" in run("links", "--url", url).stdout
+
+
+def test_a_proxy_is_not_asked_for_this_machine() -> None:
+    with answering() as url:
+        assert run("links", "--url", url, http_proxy="http://127.0.0.1:1").returncode == 0
+
+
+def test_watch_shows_the_links_again_also_without_a_terminal() -> None:
+    command = [sys.executable, "-m", "isthmus_broker", "links", "--watch", "--url"]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with answering() as url:
+        watching = subprocess.Popen([*command, url], stdout=subprocess.PIPE, text=True, env=env)
+        assert watching.stdout is not None
+        with watching.stdout as said:
+            for _ in range(2):
+                assert any("connecting" in line for line in said)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60) == 0
+
+
+def test_watch_waits_for_a_broker_that_goes_away() -> None:
+    command = [sys.executable, "-m", "isthmus_broker", "links", "--watch", "--url"]
+    with contextlib.ExitStack() as broker:
+        url = broker.enter_context(answering())
+        with terminal([*command, url], os.environ) as shown:
+            shown.wait("connecting")
+            broker.close()
+            shown.wait("no answer now: Connection refused")
+            shown.press("\x03")
+            assert shown.end() == 0

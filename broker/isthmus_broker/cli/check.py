@@ -33,7 +33,8 @@ def check_file(path: Path, env: Mapping[str, str]) -> Report:
             part(settings)
         except ConfigurationError as error:
             mistakes += map(str, error.mistakes)
-    return Report(tuple(mistakes), settings.warnings, _summary(settings))
+    warnings = (it if it.startswith(str(path)) else f"{path}  {it}" for it in settings.warnings)
+    return Report(tuple(mistakes), tuple(warnings), _summary(settings))
 
 
 def _summary(settings: Settings) -> str:
