@@ -16,10 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from charts import CHART, NAME, NAMESPACE, RELEASE, Refused, command, helm, rendered, settings
+from charts import (
+    CHART,
+    NAME,
+    NAMESPACE,
+    RELEASE,
+    Refused,
+    command,
+    helm,
+    named,
+    rendered,
+    settings,
+)
 from clusters import Cluster, temporary, waiting
 from isthmus_operator.names import FINALIZER
 from isthmus_operator.uninstall import Deployment, uninstall
@@ -221,6 +233,24 @@ def test_rights_are_those_and_no_more(api_server: Cluster, mode: str) -> None:
         assert may(api_server, NAME, "create", "leases.coordination.k8s.io", NAMESPACE)
         assert may(api_server, NAME, "patch", "leases.coordination.k8s.io", NAMESPACE, NAME)
         assert not may(api_server, NAME, "patch", "leases.coordination.k8s.io", NAMESPACE, "other")
+
+
+def test_a_remote_operator_has_what_the_chart_gives_for_brokers_and_no_more(
+    api_server: Cluster,
+) -> None:
+    manifest = CHART.parents[1] / "docs/remote-access.yaml"
+    role = next(one for one in yaml.safe_load_all(manifest.read_text()) if one["kind"] == "Role")
+    given = named(rendered({"watchNamespaces": [WATCHED]}), "Role")["rules"]
+    brokers = [
+        rule
+        for rule in given
+        if rule["apiGroups"][0] in ("", "apps", "policy", "networking.k8s.io")
+        and rule["resources"] != ["events"]
+    ]
+
+    api_server.kubectl("apply", "-n", OTHER, "-f", str(manifest))
+
+    assert role["rules"] == brokers
 
 
 # -- uninstall -------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from isthmus_operator.status import (
     link_status,
 )
 from isthmus_operator.status.reasons import of_link
+from isthmus_operator.status_schema import BrokerClusterStatus, ClusterLinkStatus
 
 NOW = 1_800_000_000.0
 HASH = "f" * 64
@@ -117,6 +118,7 @@ def test_a_link_that_works_is_ready_and_says_so_once() -> None:
         "Synced": ("True", "Synced"),
         "Ready": ("True", "Linked"),
     }
+    assert ClusterLinkStatus.model_validate(first.status)  # the CRD drops what it does not name
     assert first.status["clusters"] == "a ⇄ b"
     assert (first.status["forward"], first.status["backward"]) == ("running", "running")
     assert first.status["directions"][0]["from"] == "a"
@@ -318,6 +320,7 @@ def test_says_of_a_cluster_what_is_so(
     seen: ClusterFacts, expected: dict[str, tuple[str, str]]
 ) -> None:
     found = cluster_status(cluster(), seen, NOW)
+    assert BrokerClusterStatus.model_validate(found.status)
     assert found.status is not None
     assert conditions(found.status) == expected
     assert cluster_status(cluster(found.status), seen, NOW + 5).status is None
