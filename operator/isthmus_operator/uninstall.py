@@ -4,20 +4,25 @@ Brokers go on, and so do their links: whoever deletes a BrokerCluster later has 
 away what is beside it; what is in another Kubernetes cluster has to be deleted there. The operator
 itself must have stopped before, or it would put its finalizers back.
 
-How this is called is left to the command line.
+`release_finalizers` is a command for `__main__`; the chart's Job before an uninstall calls it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import aiohttp
+import typer
+from kubernetes.aio import config
 from kubernetes.aio.client import (
     ApiClient,
     AppsV1Api,
+    Configuration,
     CoordinationV1Api,
     CoreV1Api,
     CustomObjectsApi,
@@ -56,6 +61,36 @@ class Deployment:
         if not (namespace and slash and name):
             raise ValueError(f"{text!r}: expected NAMESPACE/NAME of the operator's Deployment")
         return cls(namespace, name)
+
+
+def release_finalizers(
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="One that the operator looks after; not set: all.")
+    ] = None,
+    deployment: Annotated[
+        str, typer.Option(help="NAMESPACE/NAME of the operator's Deployment, to be stopped first.")
+    ] = "",
+) -> None:
+    """Stop the operator and take its finalizer off what remains; brokers and links go on."""
+    try:
+        itself = Deployment.parsed(deployment) if deployment else None
+        asyncio.run(_from_here(namespace or [], itself))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    except (ApiException, aiohttp.ClientError, TimeoutError, config.ConfigException) as error:
+        typer.echo(f"The API server did not do it, run this again: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+async def _from_here(namespaces: Sequence[str], deployment: Deployment | None) -> None:
+    """In a pod as its ServiceAccount; elsewhere as the kubeconfig says."""
+    configuration = Configuration()
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    else:
+        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    async with ApiClient(configuration) as api:
+        await uninstall(api, namespaces, deployment, typer.echo)
 
 
 async def uninstall(

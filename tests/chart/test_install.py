@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from charts import (
 )
 from clusters import Cluster, temporary, waiting
 from isthmus_operator.names import FINALIZER
-from isthmus_operator.uninstall import Deployment, uninstall
+from isthmus_operator.uninstall import Deployment, stop
 
 pytestmark = pytest.mark.kube
 
@@ -256,19 +258,32 @@ def test_a_remote_operator_has_what_the_chart_gives_for_brokers_and_no_more(
 # -- uninstall -------------------------------------------------------------------------------------
 
 
-async def released(kubeconfig: str, namespaces: list[str]) -> list[str]:
-    said: list[str] = []
-    configuration = Configuration()
-    await config.load_kube_config(kubeconfig, client_configuration=configuration)
-    async with ApiClient(configuration) as api:
-        await uninstall(api, namespaces, Deployment(NAMESPACE, NAME), said.append)
-    return said
+def released(kubeconfig: Path, *arguments: str) -> list[str]:
+    """What the command says."""
+    program = "import typer, isthmus_operator.uninstall as u; typer.run(u.release_finalizers)"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("KUBERNETES_")},
+        "KUBECONFIG": str(kubeconfig),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
-def play_the_job(server: Cluster, namespaces: list[str]) -> list[str]:
+def play_the_job(server: Cluster) -> list[str]:
     """What the Job's pod would do, with its rights; then what the Job's controller would say."""
+    job = json.loads(server.kubectl("get", "job", HOOK, "-n", NAMESPACE, "-o", "json"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"][0] == "release-finalizers"
     kubeconfig = server.service_account_kubeconfig(NAMESPACE, HOOK)
-    said = asyncio.run(released(str(kubeconfig), namespaces))
+    said = released(kubeconfig, *container["args"][1:])
     now = "2026-01-01T00:00:00Z"
     done = {"status": "True", "lastProbeTime": now, "lastTransitionTime": now}
     conditions = [{"type": kind, **done} for kind in ("SuccessCriteriaMet", "Complete")]
@@ -280,8 +295,8 @@ def play_the_job(server: Cluster, namespaces: list[str]) -> list[str]:
     return said
 
 
-def uninstalled(server: Cluster, namespaces: list[str]) -> tuple[list[str], str]:
-    """What the hook and helm said."""
+def uninstalled(server: Cluster) -> list[str]:
+    """What the hook said."""
     arguments = ("uninstall", RELEASE, "-n", NAMESPACE, "--timeout=90s")
     with subprocess.Popen(
         command(server, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -292,12 +307,12 @@ def uninstalled(server: Cluster, namespaces: list[str]) -> tuple[list[str], str]
                 BEFORE_UNINSTALL,
                 lambda: "the Job of the uninstall has not come",
             )
-            said = play_the_job(server, namespaces)
+            said = play_the_job(server)
             output, _ = process.communicate(timeout=100)
         finally:
             process.kill()
     assert process.returncode == 0, output
-    return said, output
+    return said
 
 
 def test_after_an_uninstall_nothing_hangs_and_nothing_is_left(
@@ -314,7 +329,7 @@ def test_after_an_uninstall_nothing_hangs_and_nothing_is_left(
     }
     api_server.kubectl("create", "-f", "-", stdin=json.dumps(lease))
 
-    said, _ = uninstalled(api_server, values_of(mode).get("watchNamespaces", []))
+    said = uninstalled(api_server)
 
     assert sorted(said) == [
         f"brokerclusters/{WATCHED}/{name}: released" for name in ("plain", "shared")
@@ -339,15 +354,51 @@ def test_kept_crds_are_taken_over_by_the_next_install(api_server: Cluster) -> No
         pass
 
 
-def test_releasing_waits_for_the_operator_and_does_without_it(api_server: Cluster) -> None:
-    with installed(api_server):
-        scaled = released(str(api_server.kubeconfig), [WATCHED])
-        assert asyncio.run(scaled) == []
-        found = api_server.kubectl(
-            "get", "deploy", NAME, "-n", NAMESPACE, "-o", "jsonpath={.spec.replicas}"
-        )
-        assert found == "0"
-    assert asyncio.run(released(str(api_server.kubeconfig), [])) == []
+POD: Document = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "operator-0",
+        "namespace": WATCHED,
+        "labels": {"app.kubernetes.io/component": "operator"},
+    },
+    "spec": {
+        "nodeName": "nowhere",
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "x", "image": "x"}],
+    },
+}
+
+
+async def stopped(server: Cluster, seconds: float) -> bool:
+    configuration = Configuration()
+    await config.load_kube_config(str(server.kubeconfig), client_configuration=configuration)
+    async with ApiClient(configuration) as api:
+        return await stop(api, Deployment(WATCHED, "operator"), seconds)
+
+
+def test_the_operator_is_waited_for_but_not_for_ever(api_server: Cluster) -> None:
+    labels = POD["metadata"]["labels"]
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": labels},
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {"containers": POD["spec"]["containers"]},
+        },
+    }
+    meta = {"name": "operator", "namespace": WATCHED}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
+    for document in (deployment, POD):
+        api_server.kubectl("create", "-f", "-", stdin=json.dumps(document))
+
+    assert not asyncio.run(stopped(api_server, 1.0)), "its pod is still there"
+    arguments = ("get", "deploy", "operator", "-n", WATCHED, "-o", "jsonpath={.spec.replicas}")
+    assert api_server.kubectl(*arguments) == "0"
+    api_server.kubectl("delete", "pod", "operator-0", "-n", WATCHED, "--force", "--grace-period=0")
+    assert asyncio.run(stopped(api_server, 30.0))
+    api_server.kubectl("delete", "deploy", "operator", "-n", WATCHED)
+    assert asyncio.run(stopped(api_server, 30.0)), "without a Deployment nothing runs"
 
 
 def test_releasing_where_there_are_no_crds(api_server: Cluster) -> None:
@@ -355,7 +406,7 @@ def test_releasing_where_there_are_no_crds(api_server: Cluster) -> None:
         pass
     api_server.kubectl("delete", "crd", "brokerclusters.isthmus.dev", "clusterlinks.isthmus.dev")
 
-    assert asyncio.run(released(str(api_server.kubeconfig), [])) == []
+    assert released(api_server.kubeconfig, f"--deployment={NAMESPACE}/{NAME}") == []
 
 
 def test_values_that_are_wrong_install_nothing(api_server: Cluster) -> None:
