@@ -75,6 +75,7 @@ _COMMON: Final = (
     "README.md",
     "LICENSE",
     "requirements/build.txt",
+    "broker/isthmus_broker/__init__.py",  # the version of both
 )
 
 RECIPES: Final = tuple(
