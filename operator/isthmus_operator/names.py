@@ -100,6 +100,21 @@ def link_secret(link: str) -> str:
     return bounded(f"{link}-clink", 253)
 
 
+def external_secret(link: str) -> str:
+    """What the owner of an external end is given: how its cluster logs in here."""
+    return bounded(f"{link}-for-external", 253)
+
+
+def client_certificate(link: str, cluster: str) -> str:
+    """Certificate (and its Secret) that cert-manager makes for one end of a link."""
+    return bounded(f"{link}-{cluster}-clink-tls", 253)
+
+
+def server_certificate(cluster: str) -> str:
+    """Certificate (and its Secret) that cert-manager makes for a link listener."""
+    return bounded(f"{cluster}-link-tls", 253)
+
+
 def link_identity(namespace: str, link: str, cluster: str) -> str:
     """Who speaks for a cluster on a link: common name of a certificate (64 at most), or user."""
     return f"clink-{short_hash(namespace, link, cluster, length=32)}"

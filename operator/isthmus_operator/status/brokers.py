@@ -13,7 +13,6 @@ STALE_AFTER: Final = 90.0
 _UNKNOWN: Final = {
     Reason.REMOTE_UNREACHABLE,
     Reason.REMOTE_FORBIDDEN,
-    Reason.REMOTE_REFUSED,
     Reason.KUBECONFIG_INVALID,
 }
 _NO_IMAGE: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")

@@ -39,7 +39,8 @@ class Reason(StrEnum):
     KUBECONFIG_INVALID = "KubeconfigInvalid"
     REMOTE_UNREACHABLE = "RemoteUnreachable"
     REMOTE_FORBIDDEN = "RemoteForbidden"
-    REMOTE_REFUSED = "RemoteRefused"
+    MANIFEST_REFUSED = "ManifestRefused"
+    NAME_TAKEN = "NameTaken"
     # -- it takes time, or somebody's hand
     CERTIFICATE_PENDING = "CertificatePending"
     ADDRESS_PENDING = "AddressPending"
