@@ -38,6 +38,8 @@ LINKS: Final = f"{names.GROUP}/links"
 """Annotation of the ConfigMap: the links in it, UID and generation. Survives the operator."""
 RELIST: Final = 300.0
 """Seconds after which all children are listed again, whatever was heard of them."""
+_MOVING: Final = frozenset({"Pod", "Service"})
+"""Kinds that are looked at in each pass while something is under way, heard of or not."""
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Memory:
     uid: str
     live: dict[str, list[Manifest]] = field(default_factory=dict)
     listed_at: float = 0.0
+    settled: bool = False
     entries: dict[str, LinkEntry] = field(default_factory=dict)
     """The last that could be made, by the link's UID."""
 
@@ -72,7 +75,9 @@ class ClusterPass:
         self._parts.board.saw(cluster.metadata.key, facts)
         update = cluster_status(cluster, facts, self._parts.now(), paused=desk.paused)
         await self._parts.tell(desk, cluster, update)
-        return not facts.problem_reason and not facts.link_waiting and _settled(facts)
+        settled = not facts.problem_reason and not facts.link_waiting and _settled(facts)
+        self._memory(cluster).settled = settled
+        return settled
 
     async def _facts(self, desk: Desk, cluster: BrokerCluster) -> ClusterFacts:
         """Look and act; what stands in the way is a fact as well."""
@@ -222,6 +227,8 @@ class ClusterPass:
         if now - memory.listed_at >= RELIST:
             desk.dirty = None
         kinds = set(WATCHED) if desk.dirty is None else set(desk.dirty)
+        if not memory.settled:
+            kinds |= _MOVING
         desk.dirty = set()
         owner = f"{names.NAME_LABEL}={KIND},{names.OWNER}={cluster.metadata.uid}"
         kinds_ = sorted(kinds)

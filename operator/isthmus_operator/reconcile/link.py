@@ -7,6 +7,7 @@ it wakes where it has made something new.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from isthmus_operator import credentials
 from isthmus_operator.board import CLUSTER, Desk
@@ -25,6 +26,9 @@ from isthmus_operator.status import (
     link_status,
 )
 
+BEGIN_SECONDS: Final = 15.0
+"""How long after the operator's start nothing is told of what was not looked at yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
@@ -39,6 +43,7 @@ class LinkPass:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._begun = parts.now()
 
     async def run(self, desk: Desk, link: ClusterLink) -> bool:
         """Make one pass; returns whether everything is settled.
@@ -47,6 +52,8 @@ class LinkPass:
             ClusterError: the home API server did not do what was asked.
         """
         prepared = await self._prepare(desk, link)
+        if prepared.refused is None and self._just_begun(link):
+            return False  # rather late than with what is not known only because we are new
         first, second = link.spec.ends
         view = LinkView(
             sides=(self._side(link, first, second), self._side(link, second, first)),
@@ -61,6 +68,13 @@ class LinkPass:
         await self._parts.tell(desk, link, update)
         await self._tell_renewal(desk, link, prepared)
         return prepared.refused is None and prepared.pending is None
+
+    def _just_begun(self, link: ClusterLink) -> bool:
+        """Whether its BrokerClusters have not been looked at since the operator started."""
+        if self._parts.now() - self._begun > BEGIN_SECONDS:
+            return False
+        facts = self._parts.board.facts
+        return any((link.metadata.namespace, name) not in facts for name in link.clusters())
 
     async def _prepare(self, desk: Desk, link: ClusterLink) -> _Prepared:
         """See to what its entries need, so far as it can be had."""

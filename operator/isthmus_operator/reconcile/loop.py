@@ -31,7 +31,7 @@ from isthmus_operator.status.invalid import invalid_status
 
 AT_REST: Final = 30.0
 """Seconds between two passes where nothing is under way."""
-SOON: Final = 2.0
+SOON: Final = 0.5
 """Seconds to the next pass where something is; doubled each time, to `AT_REST`."""
 RESYNC: Final = 300.0
 """Seconds after which all resources are listed again, and Secrets read again."""
@@ -157,7 +157,7 @@ class Reconciler:
                 self._tell_failure(desk, error, failures)
             else:
                 failures = 0
-            unsettled = 0 if settled else min(unsettled + 1, 5)
+            unsettled = 0 if settled else min(unsettled + 1, 8)
             delay = AT_REST if settled else min(SOON * 2.0 ** (unsettled - 1), AT_REST)
             if await _woken(desk, stopped, delay):
                 unsettled = 0

@@ -20,7 +20,8 @@ from isthmus_operator.render.manifests import KINDS
 
 WATCHED: Final = (*KINDS, "Pod")
 """Kinds of a BrokerCluster's children."""
-SELECTOR: Final = f"{names.MANAGED_BY}=isthmus"
+SELECTOR: Final = names.OWNER
+"""Whatever belongs to some resource; pods have that label from their template."""
 
 
 @dataclass(frozen=True, slots=True)
