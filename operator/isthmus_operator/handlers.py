@@ -6,6 +6,7 @@ holds the finalizer until `on.delete` is through. It keeps no state of ours in a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import kopf
@@ -29,8 +30,10 @@ class NoDiffBase(kopf.DiffBaseStorage):
         """Nothing is kept."""
 
 
-def registry(reconciler: Reconciler, login: Any) -> kopf.OperatorRegistry:
-    """All handlers; `login` makes the credentials of kopf's own client."""
+def registry(
+    reconciler: Reconciler, login: Any, heard: Callable[[], None]
+) -> kopf.OperatorRegistry:
+    """All handlers; `login` makes kopf's own credentials, `heard` is told of any event."""
     found = kopf.OperatorRegistry()
     kopf.on.login(registry=found, id="login")(login)
     for kind, plural in _PLURALS.items():
@@ -38,6 +41,7 @@ def registry(reconciler: Reconciler, login: Any) -> kopf.OperatorRegistry:
 
     @kopf.on.event("v1", "secrets", registry=found, id="secret")
     def secret(body: kopf.Body, **_: Any) -> None:
+        heard()
         reconciler.heard_of_secret(dict(body))
 
     return found
@@ -69,7 +73,7 @@ def _resource(
 
 
 def settings() -> kopf.OperatorSettings:
-    """Kopf's settings: own names, no events of its own, streams that are noticed when they stall."""
+    """Kopf's settings: own names, no events of its own, notice of streams that stall."""
     found = kopf.OperatorSettings()
     found.persistence.finalizer = names.FINALIZER
     found.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=names.GROUP)

@@ -87,13 +87,10 @@ def _free(home: Cluster, namespace: str) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Show the operator's log with a test that has failed."""
     report: Any = yield
     found = getattr(item, "funcargs", {}).get("world")
     if report.failed and found is not None:
         report.sections.append(("operator", found.operator.log()[-8000:]))
     return report
-

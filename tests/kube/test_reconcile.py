@@ -152,9 +152,7 @@ def test_a_restarted_operator_writes_nothing(world: World) -> None:
         ),
     ],
 )  # fmt: skip
-def test_says_what_can_not_be_accepted(
-    world: World, change: Any, reason: str, words: str
-) -> None:
+def test_says_what_can_not_be_accepted(world: World, change: Any, reason: str, words: str) -> None:
     linked(world)
     change(world)
     name = "second" if reason == "LinkConflict" else "l"

@@ -72,13 +72,17 @@ class World:
         kinds = "bc,clink,sts,svc,cm,secret,pdb,netpol,sa,events"
         found = {}
         for cluster in (self.home, self.other):
-            listed = cluster.kubectl("-n", self.namespace, "get", kinds, "-o", "json") if (
-                cluster is self.home
-            ) else cluster.kubectl(
-                "-n", self.namespace, "get", kinds.removeprefix("bc,clink,"), "-o", "json"
+            listed = (
+                cluster.kubectl("-n", self.namespace, "get", kinds, "-o", "json")
+                if (cluster is self.home)
+                else cluster.kubectl(
+                    "-n", self.namespace, "get", kinds.removeprefix("bc,clink,"), "-o", "json"
+                )
             )
             for one in json.loads(listed)["items"]:
                 meta = one["metadata"]
+                if meta["name"].endswith("-canary"):
+                    continue
                 found[f"{cluster.name}/{one['kind']}/{meta['name']}"] = meta["resourceVersion"]
         return found
 

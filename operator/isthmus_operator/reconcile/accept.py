@@ -19,7 +19,7 @@ Find = Callable[[str], BrokerCluster | None]
 def refusal(
     link: ClusterLink, find: Find, links_of: Callable[[str], Sequence[ClusterLink]]
 ) -> Finding | None:
-    """Why a link can't be used, if so; `links_of` has all links of a BrokerCluster, oldest first."""
+    """Why a link can't be used, if so; `links_of`: all links of a BrokerCluster, oldest first."""
     found = _by_itself(link, find)
     if found is not None:
         return found

@@ -114,7 +114,7 @@ class ClusterPass:
     async def _wanted(self, cluster: BrokerCluster) -> tuple[list[Manifest], dict[str, int]]:
         """All objects, and the links in the configuration.
 
-        Links that can't be made now, and never could, are left out; `_held` looks at those that run.
+        Links that can't be made now, and never could, are left out; the others: see `_held`.
         """
         memory = self._memory(cluster)
         entries: list[LinkEntry] = []
@@ -283,7 +283,7 @@ class ClusterPass:
             others = [
                 old for old in memory.live.get(one["kind"], []) if identity(old) != identity(one)
             ]
-            memory.live[one["kind"]] = [*others, {"kind": one["kind"], **new}]
+            memory.live[one["kind"]] = [*others, new]
             self._parts.wrote(one["kind"])
         for one in found.delete:
             await place.kube.delete(*identity(one))

@@ -91,7 +91,7 @@ class Deletion:
         return ""
 
     def _hopeless(self, key: tuple[str, str]) -> bool:
-        """Whether waiting is of no use: a person has said that the other side is gone, or paused."""
+        """Whether waiting is of no use: a person says that the side is gone, or has paused it."""
         desk = self._parts.board.find(CLUSTER, key)
         if desk is None:
             return True

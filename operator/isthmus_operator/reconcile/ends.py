@@ -17,7 +17,6 @@ from typing import Any, Final
 from isthmus_operator import credentials, names, pki
 from isthmus_operator.board import CLUSTER, LINK, Board, Key
 from isthmus_operator.cluster import KubeCluster
-from isthmus_operator.errors import ResourceError
 from isthmus_operator.model import BrokerCluster, ClusterLink, End, External, TlsListener, TlsMode
 from isthmus_operator.reconcile import accept, vault
 from isthmus_operator.reconcile.vault import Data, Vault
@@ -204,7 +203,7 @@ class Ends:
         return entry(link, cluster.metadata.name, peer, shown)
 
     async def orphans(self, cluster: BrokerCluster, live: set[str]) -> list[LinkEntry]:
-        """Entries of links that were deleted with `Orphan`, and go on; `live`: UIDs of the others."""
+        """Entries of links that were deleted with `Orphan`; `live`: UIDs of the others."""
         meta = cluster.metadata
         found = []
         for secret in await self._orphans_in(meta.namespace):

@@ -32,7 +32,7 @@ class Parts:
     defaults: Defaults
     now: Callable[[], float]
     """Seconds since the epoch."""
-    wrote: Callable[[str], None] = field(default=lambda kind: None)
+    wrote: Callable[[str], None] = field(default=lambda _: None)
     """Told the kind of each object that is written."""
 
     async def tell(self, desk: Desk, resource: BrokerCluster | ClusterLink, update: Update) -> None:

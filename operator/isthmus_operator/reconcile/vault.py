@@ -1,4 +1,4 @@
-"""Secrets beside the resources: read once, kept until somebody changes them, written when needed."""
+"""Secrets beside the resources: read once, kept until somebody changes them."""
 
 from __future__ import annotations
 
