@@ -8,7 +8,7 @@
 `./hack/kube` is the same from the command line. Nothing but the standard library is needed.
 """
 
-from clusters.cluster import DEFAULT_NAMES, Cluster, down, find, temporary, up
+from clusters.cluster import DEFAULT_NAMES, Cluster, down, find, network_of, place_of, temporary, up
 from clusters.errors import ClustersError, Failed, Missing, Refused
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "Refused",
     "down",
     "find",
+    "network_of",
+    "place_of",
     "temporary",
     "up",
 ]

@@ -24,8 +24,8 @@ Kind = Literal["full", "control-plane", "kind"]
 _RECORD: Final = "cluster.json"
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 _NUMBERS: Final = range(1, 100)
-_FIRST_PORT: Final = 16440
-"""Ports of control planes are from here on: below those that the kernel hands out by itself."""
+_FIRST_PORT: Final = 61_440
+"""Ports of control planes are from here on: above those that the kernel and our tests hand out."""
 
 
 @dataclass(frozen=True)
