@@ -6,6 +6,7 @@ Programs of somebody else, so that what is shown is what any client sees.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from asyncio.subprocess import PIPE, Process
 from collections import deque
@@ -18,6 +19,8 @@ from demonstration import processes
 
 FILTER: Final = "linked/#"
 _QOS: Final = "1"
+_END: Final = signal.SIGKILL
+"""They have nothing to lose, and one that is connecting anew does not heed SIGTERM."""
 _KEPT: Final = 1000
 """Messages that are remembered."""
 _LENGTH: Final = 200
@@ -57,7 +60,7 @@ class Subscriber:
     async def close(self) -> None:
         """End it."""
         if self._process is not None and self._reading is not None:
-            await processes.end(self._process)
+            await processes.end(self._process, _END)
             await self._reading
             self._process = self._reading = None
 
@@ -106,7 +109,7 @@ class Publisher:
     async def close(self) -> None:
         """End it."""
         if self._process is not None:
-            await processes.end(self._process)
+            await processes.end(self._process, _END)
             self._process = None
 
     def publish(self, text: str) -> float:

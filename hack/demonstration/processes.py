@@ -44,7 +44,8 @@ async def end(process: Process, number: signal.Signals = signal.SIGTERM) -> None
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
     try:
-        await asyncio.wait_for(process.wait(), _END)
+        async with asyncio.timeout(_END):  # wait_for of Python 3.11 may swallow a cancellation
+            await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()

@@ -13,7 +13,7 @@ from typing import Any, Final
 RUNNING: Final = "running"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Told:
     """What one cluster tells of its link, as in its admin API."""
 
@@ -32,11 +32,16 @@ class Told:
         return int(self.outgoing["routes"])
 
     @property
+    def announced(self) -> int:
+        """Routes that this cluster announces."""
+        return int(self.incoming["routes"])
+
+    @property
     def waiting(self) -> int:
         """Messages that the other cluster has not acknowledged."""
         return int(self.forwarding["queuing"]) + int(self.forwarding["inflight"])
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.waiting} messages waiting, " + "; ".join(
             f"{name} {it['state']}{' (' + it['reason'] + ')' if it['reason'] else ''}, "
             f"routes {it['routes']}"

@@ -71,8 +71,8 @@ class Story:
         await self._linked(time.monotonic())
         for side in self.sides:
             await side.open()
-        for side in self.sides:
-            await self._sees(side, "the other side subscribes", lambda it: it.wanted == 1)
+        await self._knows(self.eu, self.us)
+        await self._knows(self.us, self.eu)
         await self._greetings()
 
     async def turn(self) -> None:
@@ -81,7 +81,7 @@ class Story:
 
     async def outage(self, seconds: float) -> None:
         """Kill eu-west; what us-east publishes meanwhile waits, and goes there once it is back."""
-        await self._waits(0)
+        await self._settled()
         await self.eu.cluster.kill()
         self._done(f"eu-west  killed (kill -9), back in {seconds:g} s")
         killed = time.monotonic()
@@ -91,11 +91,15 @@ class Story:
         self._done(f"us-east  {told.outgoing['state']}: {told.outgoing['reason']}", took)
         published = await self._talk_until(killed + seconds)
         waiting = [] if self.asymmetric else published
-        await self._waits(len(waiting))
+        await self._sees(
+            self.us,
+            f"{len(waiting)} messages wait",
+            lambda it: it.waiting >= len(waiting),  # and those of others
+        )
         what = f"{len(waiting)} messages wait" if waiting else "nothing waits"
         self._done(f"us-east  {what} for eu-west")
         await self._revive(self.eu)
-        await self._waits(0)
+        await self._settled()
         if waiting:
             # Its broker has lost its sessions: what comes before they are there again is lost.
             seen = sum(self.eu.has(self.us, greeting) for greeting in waiting)
@@ -131,9 +135,7 @@ class Story:
 
     async def _make_symmetric(self) -> None:
         self.eu.cluster.configure()
-        _, took = await self._sees(
-            self.us, "eu-west asks for everything", lambda it: it.wanted == 1
-        )
+        took = await self._knows(self.us, self.eu)
         self.asymmetric = False
         self._done('eu-west  asks for everything again: topics = ["#"]', took)
         await self._greetings()
@@ -143,9 +145,9 @@ class Story:
         begun = time.monotonic()
         await side.open()
         await self._linked(begun)
-        await self._sees(self.eu, "us-east subscribes", lambda it: it.wanted == 1)
+        await self._knows(self.eu, self.us)
         if not self.asymmetric:
-            await self._sees(self.us, "eu-west subscribes", lambda it: it.wanted == 1)
+            await self._knows(self.us, self.eu)
 
     async def _greetings(self) -> None:
         await self._crosses(self.eu, self.us)
@@ -172,8 +174,19 @@ class Story:
         self._done(f"us-east  goes on: {len(published)} messages published and received there")
         return published
 
-    async def _waits(self, count: int) -> None:
-        await self._sees(self.us, f"{count} messages wait", lambda it: it.waiting == count)
+    async def _knows(self, side: Side, other: Side) -> float:
+        """Wait until a side knows all that the other one subscribes to."""
+
+        async def ends() -> tuple[Told, Told] | None:
+            here, there = await asyncio.gather(side.cluster.told(), other.cluster.told())
+            return None if here is None or there is None else (here, there)
+
+        expected = f"{side.short} knows what {other.short} subscribes to"
+        _, took = await until(ends, lambda it: it[0].wanted == it[1].announced > 0, expected)
+        return took
+
+    async def _settled(self) -> None:
+        await self._sees(self.us, "no messages wait", lambda it: it.waiting == 0)
 
     async def _sees(
         self, side: Side, expected: str, holds: Callable[[Told], bool]
