@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from brokers import free_ports
+from demonstration import ports
+from demonstration.ports import EU, US
 from terminal import terminal
 from waiting import wait_for
 
@@ -45,8 +47,11 @@ class Place:
 
 
 def _free_offset() -> int:
-    """An offset whose ports are not those of a demo that somebody may have running."""
-    return free_ports(1)[0] % 5000 + 1000
+    """An offset whose ports are free, and not those of a demo that somebody may start."""
+    while True:
+        offset = random.randrange(1000, 3500)  # all below the ports that the kernel hands out
+        if all(ports.is_free(port) for port in US.moved(offset).all + EU.moved(offset).all):
+            return offset
 
 
 @pytest.fixture
