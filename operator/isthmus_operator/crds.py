@@ -119,6 +119,13 @@ _LAST: Final = [
     _column("MESSAGE", _ready("message"), "Why, or why not, and what to do.", priority=1),
 ]
 
+_SERVICE_NAME: Final = {
+    "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
+    " && self.metadata.name.size() <= 63",
+    "message": "Services and pods are named after it: expected a name of lower-case letters, digits"
+    " and -, a letter first, at most 63; clusterName may be any other",
+}
+
 _CLUSTER_COLUMNS: Final = [
     *_READY,
     _column("MQTT", ".status.endpoints.mqtt", "Where clients reach it."),
@@ -143,6 +150,7 @@ def definitions() -> dict[str, dict[str, Any]]:
         {**structural(BrokerClusterSpec), "default": {}},
         _status(BrokerClusterStatus, {"conditions": "type"}),
         _CLUSTER_COLUMNS,
+        **{CEL: [_SERVICE_NAME]},
     )
     link = _definition(
         ("ClusterLink", "clusterlinks", "clink"),

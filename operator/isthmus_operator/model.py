@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import combinations
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
+
+from isthmus_operator import names
 
 CEL: Final = "x-kubernetes-validations"
 RAW: Final = "x-isthmus-raw"
@@ -81,6 +84,7 @@ Name = Annotated[str, Field(min_length=1, max_length=63, **_TOLD_NAME)]
 ClusterName = Annotated[str, Field(min_length=1, max_length=128, **_TOLD_CLUSTER)]
 SecretName = Annotated[str, Field(min_length=1, max_length=253)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+LinkPort = Annotated[int, Field(ge=1, le=65534)]
 NodePort = Annotated[int, Field(ge=1, le=65535)]
 Raw = dict[str, Any]
 RawList = Annotated[list[dict[str, Any]], Field(max_length=64)]
@@ -221,7 +225,10 @@ class WssListener(TlsListener):
 class LinkListener(Model):
     """Where other clusters come in."""
 
-    port: Port = Field(11883, description="Port of the Service, with TLS.")
+    port: LinkPort = Field(
+        11883,
+        description="Port of the Service, with TLS; without TLS it is the one after it.",
+    )
     service: LinkService = Field(
         default_factory=LinkService, description="Service that other clusters reach."
     )
@@ -246,6 +253,35 @@ class Listeners(Model):
     link: LinkListener = Field(
         default_factory=LinkListener, description="Where other clusters come in."
     )
+
+
+_CLIENT_LISTENERS: Final = ("mqtt", "mqtts", "ws", "wss")
+_TAKEN: Final = [names.LINK_PORT, names.LINK_PLAIN_PORT, names.API_PORT]
+
+
+def _open(listener: str) -> str:
+    return f"has(self.{listener}) && self.{listener}.enable"
+
+
+Listeners.model_config["json_schema_extra"] = rules(
+    *(
+        rule(
+            f"!({_open(one)} && {_open(other)} && self.{one}.port == self.{other}.port)",
+            f"{one} and {other} have the same port; give one of them another",
+            f".{other}.port",
+        )
+        for one, other in combinations(_CLIENT_LISTENERS, 2)
+    ),
+    *(
+        rule(
+            f"!({_open(one)} && self.{one}.port in {_TAKEN})",
+            f"ports {', '.join(map(str, _TAKEN))} of the pods are those of links and of the admin"
+            " API; choose another",
+            f".{one}.port",
+        )
+        for one in _CLIENT_LISTENERS
+    ),
+)
 
 
 class ClientAuthentication(Model):
@@ -496,8 +532,8 @@ class LinkAuthentication(Model):
 
     mode: Literal["Generated", "Disabled"] = Field(
         "Generated",
-        description="Generated: credentials of this link's own. Disabled: whoever reaches the "
-        "listener may speak for the other end.",
+        description="Generated: only the credentials of this link speak for the other end. "
+        "Disabled: whoever the broker lets in may.",
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -44,6 +47,42 @@ def test_during_a_change_of_authority_both_are_trusted() -> None:
     renewed = pki.issue(other, common_name="clink-1", client=True, now=NOW)
     assert pki.signed_by(CLIENT.certificate, both)
     assert pki.signed_by(renewed.certificate, both)
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_during_a_change_of_authority_ends_meet_by_tls(newest_first: bool, tmp_path: Path) -> None:
+    """Both authorities have the same name, and each has signed one end; rules are strict."""
+    old, new = pki.new_authority("us", NOW), pki.new_authority("us", NOW)
+    authorities = (new, old) if newest_first else (old, new)
+    trusted = pki.bundle(*(one.certificate for one in authorities))
+    server = pki.issue(
+        old, common_name="a.internal", dns_names=["a.internal"], server=True, now=NOW
+    )
+    client = pki.issue(new, common_name="clink-1", client=True, now=NOW)
+
+    def context(protocol: int, pair: pki.Pair) -> ssl.SSLContext:
+        file = tmp_path / "pair.pem"
+        file.write_bytes(pair.certificate + pair.key)
+        found = ssl.SSLContext(protocol)
+        found.load_cert_chain(file)
+        found.load_verify_locations(cadata=trusted.decode())
+        found.verify_mode = ssl.CERT_REQUIRED
+        found.verify_flags |= ssl.VERIFY_X509_STRICT
+        return found
+
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    there = context(ssl.PROTOCOL_TLS_CLIENT, client)
+    here = context(ssl.PROTOCOL_TLS_SERVER, server)
+    ends = (
+        there.wrap_bio(down, up, server_hostname="a.internal"),
+        here.wrap_bio(up, down, server_side=True),
+    )
+    for end in ends * 4:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    shown = ends[1].getpeercert()
+    assert shown is not None
+    assert shown["subject"] == ((("commonName", "clink-1"),),)
 
 
 @pytest.mark.parametrize(

@@ -16,36 +16,17 @@ from hypothesis import strategies as st
 
 from isthmus_broker.settings.hocon import loads
 from isthmus_broker.settings.loading import load as load_configuration
-from isthmus_operator import passwords
 from isthmus_operator.errors import ResourceError
 from isthmus_operator.model import BrokerCluster
-from isthmus_operator.render.config import FILE, checked_fragment, hocon
-from isthmus_operator.render.manifests import Defaults, manifests
+from isthmus_operator.render.config import FILE, checked_fragment, config, hocon
+from isthmus_operator.render.manifests import manifests
 from isthmus_operator.render.secrets import decoded
-from rendered import Authorities, entries, load, plain
-
-GOLDEN = Path(__file__).parent / "golden"
-CASES = sorted(path.parent for path in GOLDEN.glob("*/resources.yaml"))
-DEFAULTS = Defaults("registry.example.net/isthmus-broker:0.1.0")
-USERS = f"alice:{passwords.scrypt_hash('wonder')}\n"
+from rendered import CASES, DEFAULTS, GOLDEN, Authorities, entries, load, of_case, plain
 
 
 @pytest.fixture(scope="module")
 def authorities() -> Authorities:
     return Authorities()
-
-
-def rendered(case: Path, authorities: Authorities) -> dict[str, list[dict[str, Any]]]:
-    """Manifests of each BrokerCluster of a case."""
-    clusters, links = load(case / "resources.yaml")
-    credentials = {name: authorities.credentials(link) for name, link in links.items()}
-    found = {}
-    for name, cluster in clusters.items():
-        chosen = entries(cluster, clusters, links, authorities, credentials)
-        users = USERS if cluster.spec.authentication.users_secret_ref else ""
-        material = authorities.material(cluster, users)
-        found[name] = manifests(cluster, chosen, material, DEFAULTS)
-    return found
 
 
 def one(found: list[dict[str, Any]], kind: str) -> dict[str, Any]:
@@ -55,7 +36,7 @@ def one(found: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_manifests_are_those_of_the_golden_files(case: Path, authorities: Authorities) -> None:
-    for name, found in rendered(case, authorities).items():
+    for name, found in of_case(case, authorities).items():
         text = yaml.safe_dump_all(plain(found), sort_keys=False, width=100, allow_unicode=True)
         file = case / f"{name}.manifests.yaml"
         if os.environ.get("ISTHMUS_UPDATE_GOLDEN"):
@@ -67,7 +48,7 @@ def test_manifests_are_those_of_the_golden_files(case: Path, authorities: Author
 def test_the_broker_takes_every_golden_configuration(
     case: Path, authorities: Authorities, tmp_path: Path
 ) -> None:
-    for name, found in rendered(case, authorities).items():
+    for name, found in of_case(case, authorities).items():
         folder = tmp_path / name
         folder.mkdir()
         for file, content in decoded(one(found, "Secret")).items():
@@ -128,6 +109,9 @@ def test_any_text_survives_hocon(text: str) -> None:
         '"api" { enable = false }',
         "mqtt { max_inflight = 1 }, api { enable = false }",
         'include "other.conf"',
+        'mqtt { include "other.conf" }',
+        'mqtt { include file("other.conf") }',
+        '"a # b" = 1, api.read_only = false',
     ],
 )
 def test_a_fragment_leaves_the_operators_keys_alone(fragment: str) -> None:
@@ -136,6 +120,25 @@ def test_a_fragment_leaves_the_operators_keys_alone(fragment: str) -> None:
     assert refused.value.reason == "ConfigRefused"
 
 
-def test_a_fragment_may_speak_of_them() -> None:
-    fragment = 'log.file = "api"  # cluster\nmqtt { max_inflight = 1 }'
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        'log.file = "api"  # cluster\nmqtt { max_inflight = 1 }',
+        "# mqtt, api: both\nmqtt.max_inflight = 1",
+        "// cluster: x, node = y\nmqtt.max_inflight = 1",
+        'authorization.rules += { permit = deny, topics = ["x"\n"node"] }',
+    ],
+)
+def test_a_fragment_may_speak_of_them(fragment: str) -> None:
     assert checked_fragment(fragment) == fragment
+
+
+def test_credentials_of_a_link_are_no_good_for_ordinary_clients(authorities: Authorities) -> None:
+    """Also where the other end needs none: what was handed out must not open more."""
+    clusters, links = load(GOLDEN / "open/resources.yaml")
+    credentials = {name: authorities.credentials(link) for name, link in links.items()}
+    found = entries(clusters["us"], clusters, links, authorities, credentials)
+    text = config(clusters["us"], found)
+    for link in found:
+        assert [line.rpartition(":")[0] for line in link.users] == [link.logins[0]]
+        assert f'permit = deny, username = "{link.logins[0]}", topics = ["#"]' in text

@@ -12,7 +12,7 @@ import pytest
 from brokers import Broker, Brokers, free_ports
 from isthmus_broker.mqtt.packets import ConnAck
 from isthmus_operator import names, pki
-from isthmus_operator.model import BrokerCluster, ClusterLink, LinkTls
+from isthmus_operator.model import BrokerCluster, ClusterLink, LinkAuthentication, LinkTls
 from isthmus_operator.render.config import config
 from isthmus_operator.render.entries import LinkEntry
 from isthmus_operator.render.secrets import Material, files
@@ -46,10 +46,11 @@ def write(
 class Pair:
     """The brokers of both ends of a link."""
 
-    def __init__(self, start_broker: Brokers, mode: str) -> None:
+    def __init__(self, start_broker: Brokers, mode: str, proof: str = "Generated") -> None:
         self.clusters, links = load(CASE)
         link = links["atlantic"]
-        spec = link.spec.model_copy(update={"tls": LinkTls(mode=mode)})
+        changes = {"tls": LinkTls(mode=mode), "authentication": LinkAuthentication(mode=proof)}
+        spec = link.spec.model_copy(update=changes)
         self.links = {"atlantic": ClusterLink(metadata=link.metadata, spec=spec)}
         self.authorities = Authorities()
         self.brokers = {name: start_broker(name=name, start=False) for name in self.clusters}
@@ -67,9 +68,10 @@ class Pair:
             broker.start()
 
 
+@pytest.mark.parametrize("proof", ["Generated", "Disabled"])
 @pytest.mark.parametrize("mode", ["Generated", "Disabled"])
-def test_rendered_configurations_link(mode: str, start_broker: Brokers) -> None:
-    pair = Pair(start_broker, mode)
+def test_rendered_configurations_link(mode: str, proof: str, start_broker: Brokers) -> None:
+    pair = Pair(start_broker, mode, proof)
     wait_running(pair.brokers["us"], "cluster-eu-west")
     wait_running(pair.brokers["eu"], "cluster-us-east")
 

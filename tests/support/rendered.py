@@ -12,10 +12,15 @@ import yaml
 from isthmus_operator import names, passwords, pki
 from isthmus_operator.model import BrokerCluster, ClusterLink, TlsMode
 from isthmus_operator.render.entries import Credential, LinkEntry, Peer, end_key, entry
+from isthmus_operator.render.manifests import Defaults, manifests
 from isthmus_operator.render.secrets import Material
 
 NOW: Final = datetime.now(UTC)
 """Of the run: brokers look at the clock."""
+GOLDEN: Final = Path(__file__).parents[1] / "operator/golden"
+CASES: Final = sorted(path.parent for path in GOLDEN.glob("*/resources.yaml"))
+DEFAULTS: Final = Defaults("registry.example.net/isthmus-broker:0.1.0")
+_USERS: Final = f"alice:{passwords.scrypt_hash('wonder')}\n"
 
 
 def load(path: Path) -> tuple[dict[str, BrokerCluster], dict[str, ClusterLink]]:
@@ -95,7 +100,11 @@ def entries(
         tls = link.spec.tls.mode != TlsMode.DISABLED
         if other.external is not None:
             scheme, _, address = other.external.server.rpartition("://")
-            peer = Peer(other.external.name, address, tls=scheme == "mqtts")
+            trusted = (
+                authorities.of("theirs").certificate if other.external.tls.ca_secret_ref else b""
+            )
+            sni = other.external.tls.server_name or ""
+            peer = Peer(other.external.name, address, scheme == "mqtts", sni, trusted)
         else:
             peer_cluster = clusters[end_key(other)]
             endpoint = (endpoints or {}).get(end_key(other), f"{end_key(other)}.example.net:11883")
@@ -109,6 +118,18 @@ def entries(
                 authority if tls else b"",
             )
         found.append(entry(link, cluster.metadata.name, peer, credentials[name]))
+    return found
+
+
+def of_case(case: Path, authorities: Authorities) -> dict[str, list[dict[str, Any]]]:
+    """Manifests of each BrokerCluster of a case."""
+    clusters, links = load(case / "resources.yaml")
+    credentials = {name: authorities.credentials(link) for name, link in links.items()}
+    found = {}
+    for name, cluster in clusters.items():
+        chosen = entries(cluster, clusters, links, authorities, credentials)
+        users = _USERS if cluster.spec.authentication.users_secret_ref else ""
+        found[name] = manifests(cluster, chosen, authorities.material(cluster, users), DEFAULTS)
     return found
 
 

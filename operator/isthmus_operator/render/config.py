@@ -20,6 +20,9 @@ from isthmus_operator.render.entries import LinkEntry
 
 FILE: Final = "isthmus.conf"
 _OURS: Final = re.compile(r'(?:^|[{},])\s*"?(cluster|node|api)"?\s*[.:={+]', re.MULTILINE)
+_INCLUDE: Final = re.compile(r'(?:^|[{},])\s*include\s*["a-z]', re.MULTILINE)
+_TEXT: Final = re.compile(r'"""(?s:.*?)"""|"(?:[^"\\\n]|\\.)*"')
+_COMMENT: Final = re.compile(r"#.*|^\s*//.*", re.MULTILINE)
 
 
 def hocon(value: object) -> str:
@@ -67,7 +70,7 @@ def config(cluster: BrokerCluster, links: Sequence[LinkEntry]) -> str:
         },
         anonymous=spec.authentication.anonymous,
         authorization=spec.authorization,
-        identities=sorted({name for link in links for name in link.accepts}),
+        identities=sorted({name for link in links for name in link.logins}),
         fragment=checked_fragment(spec.config),
     )
 
@@ -75,10 +78,14 @@ def config(cluster: BrokerCluster, links: Sequence[LinkEntry]) -> str:
 def checked_fragment(fragment: str) -> str:
     """The fragment as it may be appended; what else is wrong in it, the broker says.
 
+    It is searched, not parsed: texts and comments are blanked, then a key counts that stands at the
+    start of a line or after a brace or comma. That catches slips, which is all that is needed: who
+    may write a BrokerCluster may as well run another image.
+
     Raises:
         ResourceError: it sets `cluster`, `node` or `api`, or includes a file.
     """
-    plain = re.sub(r'"""(?s:.*?)"""|"(?:[^"\\\n]|\\.)*"(?=\s*[^\s.:={+\[])', '""', fragment)
+    plain = _COMMENT.sub("", _TEXT.sub(_blanked, fragment))
     found = _OURS.search(plain)
     if found:
         raise ResourceError(
@@ -86,13 +93,18 @@ def checked_fragment(fragment: str) -> str:
             f"spec.config sets {found[1]}, which the operator sets itself: expected keys of other"
             " sections, such as mqtt, retainer or log; remove it",
         )
-    if re.search(r"^[\s{,]*include\b", plain, re.MULTILINE):
+    if _INCLUDE.search(plain):
         raise ResourceError(
             "ConfigRefused",
             "spec.config has an include, but there are no further files in the pod: write what it"
             " includes instead",
         )
     return fragment.strip()
+
+
+def _blanked(text: re.Match[str]) -> str:
+    """A text as nothing, unless it may be one of our keys in quotes."""
+    return text[0] if text[0].strip('"') in {"cluster", "node", "api"} else '""'
 
 
 def _optional(cluster: BrokerCluster) -> list[tuple[str, str, Listener]]:

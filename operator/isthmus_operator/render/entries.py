@@ -63,8 +63,10 @@ class LinkEntry:
     """User name under which this end logs in there."""
     own: Credential = field(default_factory=Credential)
     """What this end shows there."""
-    accepts: tuple[str, ...] = ()
-    """User names and common names that speak for the other end here; empty: anybody."""
+    logins: tuple[str, ...] = ()
+    """User names and common names under which the other end comes in here."""
+    proven: bool = True
+    """Whether only these speak for the other end; else whoever is let in does."""
     users: tuple[str, ...] = ()
     """Lines for the file of users: the other end's password."""
     plain_in: bool = False
@@ -101,7 +103,6 @@ def entry(
     mine = credentials.get(cluster, Credential())
     theirs = credentials.get(end_key(other), Credential())
     identity = names.link_identity(namespace, name, end_key(other))
-    proven = spec.authentication.mode != "Disabled"
     return LinkEntry(
         link=name,
         uid=link.metadata.uid,
@@ -116,8 +117,9 @@ def entry(
         buffer=_size(spec.buffer.max_bytes),
         identity=mine.username or names.link_identity(namespace, name, cluster),
         own=mine,
-        accepts=_accepted(theirs, identity) if proven else (),
-        users=(f"{identity}:{theirs.password_hash}",) if proven and theirs.password_hash else (),
+        logins=_logins(theirs, identity),
+        proven=spec.authentication.mode != "Disabled",
+        users=(f"{identity}:{theirs.password_hash}",) if theirs.password_hash else (),
         plain_in=spec.tls.mode == TlsMode.DISABLED,
     )
 
@@ -133,7 +135,7 @@ def _ends(link: ClusterLink, cluster: str) -> tuple[End, End]:
     return (first, second) if end_key(first) == cluster else (second, first)
 
 
-def _accepted(theirs: Credential, identity: str) -> tuple[str, ...]:
-    """Who speaks for the other end: the name in its certificate, or the user made for it."""
+def _logins(theirs: Credential, identity: str) -> tuple[str, ...]:
+    """The name in its certificate, and the user made for it."""
     named = pki.common_name(theirs.certificate) if theirs.certificate else identity
     return tuple(dict.fromkeys((named, identity)))
