@@ -91,11 +91,10 @@ def renewed_link(
 ) -> dict[str, bytes]:
     """The data of a link's Secret as it should be; `authorities` by the name of the BrokerCluster.
 
-    For each end: by what it proves who it is to the other. What is no longer wanted is gone.
+    For each end: by what it proves who it is to the other; also with authentication Disabled, for
+    brokers that let in nobody without. What is no longer wanted is gone.
     """
     new: dict[str, bytes] = {}
-    if link.spec.authentication.mode == "Disabled":
-        return new
     first, second = link.spec.ends
     for end, other in ((first, second), (second, first)):
         if end.cluster is None:

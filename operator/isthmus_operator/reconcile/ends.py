@@ -289,8 +289,6 @@ class Ends:
         mode = link.spec.tls.mode
         if mode in (TlsMode.GENERATED, TlsMode.DISABLED):
             return _from(data, name)
-        if link.spec.authentication.mode == "Disabled":
-            return Credential()
         if mode is TlsMode.SECRET:
             found = await self._user_certificates(link)
         else:
