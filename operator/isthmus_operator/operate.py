@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import kopf
 import structlog
+from kopf._core.engines.peering import Identity
 
 from isthmus_operator import __version__, access, handlers, names
 from isthmus_operator.access import Access
@@ -86,6 +87,7 @@ async def _lead(
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             standalone=True,
+            identity=Identity(settings.identity),  # kopf's own way needs a user name
             stop_flag=stop,
         )
     finally:
