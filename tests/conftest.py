@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from brokers import Broker, Brokers
 from certificates import Pki
@@ -16,6 +17,10 @@ from rawmqtt import RawClient
 
 _LOG_SHOWN = 20_000
 _BROKERS = pytest.StashKey[Brokers]()
+
+# How long an example takes says more of the machine's other work than of the code.
+settings.register_profile("isthmus", deadline=None)
+settings.load_profile("isthmus")
 
 StartBroker = Callable[..., Broker]
 

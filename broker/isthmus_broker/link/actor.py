@@ -106,6 +106,7 @@ class Actor:
         self._new_correlation = new_correlation
         self._pending = PendingOps()
         self._bootstrapped = False
+        self._ever_accepted = False
         self._correlation = b""
         self._deadline = math.inf
         """When the answer that we wait for is overdue."""
@@ -127,8 +128,11 @@ class Actor:
         return len(self._pending)
 
     def changed(self, ops: Iterable[RouteOp]) -> None:
-        """Note changes to announce; `run` sends them."""
-        if self._bootstrapped or self.state is State.BOOTSTRAPPING:
+        """Note changes to announce; `run` sends them.
+
+        Before the other side has accepted us there is nothing to change.
+        """
+        if self._ever_accepted:
             self._pending.add(ops)
 
     def connected(self, now: float) -> list[Action]:
@@ -236,6 +240,7 @@ class Actor:
 
     def _go_on(self, need_bootstrap: bool, now: float) -> None:
         """We are accepted: say everything, or only what has changed since the last connection."""
+        self._ever_accepted = True
         self._next_heartbeat = now + HEARTBEAT_INTERVAL
         self._next_batch = now
         self._deadline = now + ANSWER_TIMEOUT if self._in_flight else math.inf
@@ -244,7 +249,9 @@ class Actor:
             return
         self.state = State.BOOTSTRAPPING
         self._bootstrapped = False
-        self._pending.clear()
+        if need_bootstrap:
+            self._pending.clear()
+        # Otherwise it may hold part of a bootstrap that broke off: deletes since then still count.
         self._pending.add(self.exports)
 
     def _explain(self, ack: ActorInitAck) -> Close:

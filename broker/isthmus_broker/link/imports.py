@@ -67,7 +67,7 @@ class _Cluster:
             before.add(holding)
         else:
             self.table.set(op.filter, {before, holding})
-        self.count += 1
+        self.count += not self._others_hold(op, actor)
         return before is None
 
     def delete(self, op: RouteOp, actor: Actor) -> bool:
@@ -85,10 +85,20 @@ class _Cluster:
             gone = True
         else:
             return False
-        self.count -= 1
         if gone:
             self.table.pop(op.filter)
+        self.count -= not self._others_hold(op, actor)
         return gone
+
+    def _others_hold(self, op: RouteOp, actor: Actor) -> bool:
+        """Whether another actor holds the same route: it is one and the same."""
+        holdings = self.table.get(op.filter)
+        if holdings is None or len(self.actors) < 2:
+            return False
+        others = ((op.id, other) for other in self.actors.values() if other is not actor)
+        if isinstance(holdings, tuple):
+            return holdings in others
+        return not holdings.isdisjoint(others)
 
     def drop(self, actor: Actor) -> list[bytes]:
         """Let go of all that an actor holds; returns the filters that have gone."""
@@ -97,7 +107,7 @@ class _Cluster:
         for filter, holdings in list(self.table.items()):
             left = {holdings} if isinstance(holdings, tuple) else holdings
             staying = {holding for holding in left if holding[1] is not actor}
-            kept += len(staying)
+            kept += len({id for id, _ in staying})
             if len(staying) == len(left):
                 continue
             if staying:
