@@ -18,6 +18,8 @@ from isthmus_operator.reconcile import Reconciler
 
 _PLURALS: Final[dict[Kind, str]] = {CLUSTER: "brokerclusters", LINK: "clusterlinks"}
 _RETRY: Final = 5.0
+_GRACE: Final = 5.0
+"""Seconds that a pass has to end by itself."""
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -57,7 +59,12 @@ def _resource(
         reconciler.heard(kind, type, dict(body))
 
     @kopf.daemon(
-        *where, registry=found, id=f"{plural}-daemon", backoff=_RETRY, cancellation_timeout=_RETRY
+        *where,
+        registry=found,
+        id=f"{plural}-daemon",
+        backoff=_RETRY,
+        cancellation_backoff=_GRACE,
+        cancellation_timeout=_RETRY,
     )
     async def follow(
         stopped: kopf.DaemonStopped, namespace: str | None, name: str | None, **_: Any

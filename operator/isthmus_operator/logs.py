@@ -8,6 +8,16 @@ import sys
 import structlog
 
 
+class _Calm(logging.Filter):
+    """A request of kopf's that it makes again is no error of anybody's yet: a warning."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let everything through."""
+        if record.levelno == logging.ERROR and "will retry" in record.getMessage():
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
 def configure(level: str, form: str) -> None:
     """Set it up for the whole process; kopf is heard from warnings on."""
     shared: list[structlog.typing.Processor] = [
@@ -25,6 +35,7 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Calm())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
