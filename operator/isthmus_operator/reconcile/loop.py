@@ -32,7 +32,10 @@ from isthmus_operator.status.invalid import invalid_status
 AT_REST: Final = 30.0
 """Seconds between two passes where nothing is under way."""
 SOON: Final = 0.5
-"""Seconds to the next pass where something is; doubled each time, to `AT_REST`."""
+"""Seconds to the next pass where something is; doubled each time, to `LATER`."""
+LATER: Final = 4.0
+_PATIENT: Final = 20
+"""Passes after which what is under way is looked at as what rests is."""
 RESYNC: Final = 300.0
 """Seconds after which all resources are listed again, and Secrets read again."""
 _DEBOUNCE: Final = 0.05
@@ -157,8 +160,8 @@ class Reconciler:
                 self._tell_failure(desk, error, failures)
             else:
                 failures = 0
-            unsettled = 0 if settled else min(unsettled + 1, 8)
-            delay = AT_REST if settled else min(SOON * 2.0 ** (unsettled - 1), AT_REST)
+            unsettled = 0 if settled else unsettled + 1
+            delay = AT_REST if settled else _patience(unsettled)
             if await _woken(desk, stopped, delay):
                 unsettled = 0
 
@@ -222,6 +225,13 @@ class Reconciler:
             name=name,
             error=str(error),
         )
+
+
+def _patience(unsettled: int) -> float:
+    """Seconds to wait after so many passes in a row that have left something under way."""
+    if unsettled > _PATIENT:
+        return AT_REST
+    return min(SOON * 2.0 ** (unsettled - 1), LATER)
 
 
 async def _woken(desk: Desk, stopped: Stopped, seconds: float) -> bool:
