@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("names", nargs="*", metavar="NAME")
     down.add_argument("--all", action="store_true", help="all that there are")
     for name in ("list", "status"):
-        command(name, _list, "which clusters there are, and what of them does not run")
+        command(name, _list, "which clusters there are, where, and what of them does not run")
     shown = command("kubeconfig", _kubeconfig, "print the path of a cluster's kubeconfig")
     shown.add_argument("name", metavar="NAME")
     for name, about in _PARTS_COMMANDS.items():
@@ -103,8 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("names", nargs="*", metavar="NAME", help="default: us-east eu-west")
     built = command("images", _images, "build our images; print their archives")
     built.add_argument("images", nargs="*", metavar="IMAGE", help="default: all")
-    tools = command("tools", _tools, "build kubectl and helm; print the folder to put into PATH")
-    tools.add_argument("programs", nargs="*", metavar="PROGRAM", help="default: kubectl helm")
+    tools = command("tools", _tools, "build programs; print the folder to put into PATH")
+    tools.add_argument(
+        "programs",
+        nargs="*",
+        metavar="PROGRAM",
+        help="default: kubectl helm; `control-plane` and `full` are all that these clusters need",
+    )
     return parser
 
 
@@ -142,7 +147,7 @@ def _list(_: argparse.Namespace) -> None:
     for record in records:
         one = cluster.Cluster(record)
         ill = ", ".join(f"{name} {state}" for name, state in one.parts().items() if state != "runs")
-        print(f"{record.name:<16} {record.kind:<14} {ill or 'runs':<40} {one.kubeconfig}")
+        print(f"{record.name:<18} {record.kind:<14} {one.server:<24} {ill or 'runs'}")
 
 
 def _kubeconfig(parsed: argparse.Namespace) -> None:
@@ -177,6 +182,8 @@ def _images(parsed: argparse.Namespace) -> None:
 
 
 def _tools(parsed: argparse.Namespace) -> None:
-    wanted = parsed.programs or programs.TOOLS
+    groups = {"control-plane": programs.CONTROL_PLANE, "full": programs.FULL}
+    asked = parsed.programs or programs.TOOLS
+    wanted = [program for name in asked for program in groups.get(name, [name])]
     programs.ensure(wanted)
     print(programs.place(wanted))

@@ -55,6 +55,11 @@ class Cluster:
         """The admin's kubeconfig."""
         return place_of(self.record).kubeconfig("admin")
 
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return place_of(self.record).server
+
     def parts(self) -> dict[str, str]:
         """Each of its processes, and whether it `runs`, is `frozen` or `stopped`."""
         place = place_of(self.record)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from clusters import archives, commands, golang, machine, mounts, paths, programs
+from clusters import archives, commands, golang, machine, mounts, paths
 from clusters.errors import Refused
 from clusters.locking import locked
 from clusters.node import PAUSE
@@ -94,8 +94,8 @@ def pause() -> Path:
     archive = _archive("pause", _hash([source], source))
     if not archive.exists():
         with locked("images"), tempfile.TemporaryDirectory() as folder:
-            golang.build(source, {"pause": "."}, Path(folder), "-s -w")
-            archives.write(archive, PAUSE, Path(folder) / "pause", programs.architecture())
+            golang.build("pause", source, {"pause": "."}, Path(folder))
+            archives.write(archive, PAUSE, Path(folder) / "pause", golang.architecture())
     return archive
 
 

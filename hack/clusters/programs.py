@@ -7,7 +7,6 @@ kept in the cache in a folder named by program and version: a fresh checkout fin
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import tempfile
@@ -165,18 +164,14 @@ def _module_of(program: str) -> Module:
 def _build(module: Module, programs: list[str]) -> None:
     """Build programs of one module together, so that what they share is compiled once."""
     module.folder.mkdir(parents=True, exist_ok=True)
-    say(f"Building {', '.join(programs)} {module.version} from source, once:")
+    say(f"Building once, and kept: {', '.join(programs)}")
     built = Path(tempfile.mkdtemp(prefix=".new-", dir=module.folder))
     try:
         packages = {program: module.commands[program] for program in programs}
-        golang.build(module.source, packages, built, module.linker_flags())
+        golang.build(
+            f"{module.name} {module.version}", module.source, packages, built, module.linker_flags()
+        )
         for program in programs:
             (built / program).rename(module.folder / program)
     finally:
         shutil.rmtree(built)
-
-
-def architecture() -> str:
-    """The machine's architecture, by Go's name."""
-    names = {"x86_64": "amd64", "aarch64": "arm64"}
-    return names.get(platform.machine(), platform.machine())
