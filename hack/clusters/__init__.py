@@ -8,7 +8,8 @@
 `./hack/kube` is the same from the command line. Nothing but the standard library is needed.
 """
 
-from clusters.cluster import DEFAULT_NAMES, Cluster, down, find, network_of, place_of, temporary, up
+from clusters.assembly import network_of, place_of
+from clusters.cluster import DEFAULT_NAMES, Cluster, down, find, temporary, up
 from clusters.errors import ClustersError, Failed, Missing, Refused
 
 __all__ = [

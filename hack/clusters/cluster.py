@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from clusters import (
+    assembly,
     commands,
     controlplane,
-    dns,
     images,
+    kind,
     kubeconfigs,
-    loadbalancer,
     machine,
     node,
     programs,
@@ -27,14 +27,16 @@ from clusters import (
 from clusters.controlplane import Place
 from clusters.errors import Refused
 from clusters.locking import locked
-from clusters.network import Network
 from clusters.node import Node
-from clusters.registry import Record
+from clusters.registry import Kind, Record
 
 _Result = TypeVar("_Result")
 
-_SERVICES: Final = "10.96.0.0/16"
-_FIRST_SERVICE: Final = "10.96.0.1"
+_PROGRAMS: Final[Mapping[Kind, Sequence[str]]] = {
+    "full": programs.FULL,
+    "control-plane": programs.CONTROL_PLANE,
+    "kind": ("kind", "kubectl"),
+}
 
 DEFAULT_NAMES: Final = ("us-east", "eu-west")
 
@@ -53,17 +55,17 @@ class Cluster:
     @property
     def kubeconfig(self) -> Path:
         """The admin's kubeconfig."""
-        return place_of(self.record).kubeconfig("admin")
+        return assembly.place_of(self.record).kubeconfig("admin")
 
     @property
     def server(self) -> str:
         """The API server's URL."""
-        return place_of(self.record).server
+        return assembly.place_of(self.record).server
 
     def parts(self) -> dict[str, str]:
         """Each of its processes, and whether it `runs`, is `frozen` or `stopped`."""
-        place = place_of(self.record)
-        return {name: place.daemon(name).state for name in _daemons(self.record)}
+        place = assembly.place_of(self.record)
+        return {name: place.daemon(name).state for name in assembly.daemons(self.record)}
 
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 120.0) -> str:
         """Run kubectl as admin; returns what it wrote.
@@ -76,7 +78,7 @@ class Cluster:
 
     def service_account_kubeconfig(self, namespace: str, name: str, seconds: int = 3600) -> Path:
         """A kubeconfig of a ServiceAccount, with a token for so long (at least 600 s)."""
-        place = place_of(self.record)
+        place = assembly.place_of(self.record)
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         body = {
             "apiVersion": "authentication.k8s.io/v1",
@@ -95,9 +97,12 @@ class Cluster:
         Raises:
             Refused: there is no node, or no such image.
         """
-        on = self._node()
-        for archive in [images.archive_of(image) for image in wanted]:
-            on.load(archive)
+        archives = [images.archive_of(image) for image in wanted]
+        for archive in archives:
+            if self.record.kind == "kind":
+                kind.load(self.name, archive)
+            else:
+                self._node().load(archive)
 
     def stop_kubelet(self) -> None:
         """End the node's kubelet; containers go on. After 20 s the node counts as not ready."""
@@ -114,23 +119,28 @@ class Cluster:
     def _node(self) -> Node:
         if self.record.kind != "full":
             raise Refused(f"{self.name} is a {self.record.kind} cluster: it has no node of ours.")
-        return node_of(self.record)
+        return assembly.node_of(self.record)
 
     def stop_api(self) -> None:
         """End the API server; etcd keeps what it knew."""
-        place_of(self.record).daemon(controlplane.API_SERVER).stop(grace=1.0)
+        self._control_plane().daemon(controlplane.API_SERVER).stop(grace=1.0)
 
     def start_api(self) -> None:
         """Start the API server again, or let it go on, and wait until it is ready."""
-        controlplane.start_api(place_of(self.record))
+        controlplane.start_api(self._control_plane())
 
     def freeze_api(self) -> None:
         """Stop the API server in its tracks: connections stay, answers do not come."""
-        place_of(self.record).daemon(controlplane.API_SERVER).freeze()
+        self._control_plane().daemon(controlplane.API_SERVER).freeze()
 
     def thaw_api(self) -> None:
         """Let a frozen API server go on."""
         self.start_api()
+
+    def _control_plane(self) -> Place:
+        if self.record.kind == "kind":
+            raise Refused(f"{self.name} is a kind cluster: parts of it can't be stopped alone.")
+        return assembly.place_of(self.record)
 
 
 def up(
@@ -161,19 +171,28 @@ def up(
     for name in names:
         registry.check_name(name)
     machine.extend_path()
-    if not control_plane:
+    which = _kind_for(control_plane)
+    if which == "full":
         machine.need_root("A cluster with a node")
-    machine.ensure(machine.CONTROL_PLANE if control_plane else machine.FULL)
-    programs.ensure(programs.CONTROL_PLANE if control_plane else programs.FULL)
+    machine.ensure(machine.FULL if which == "full" else machine.CONTROL_PLANE)
+    programs.ensure(_PROGRAMS[which])
     for record in registry.abandoned():
         down([record.name])
 
     def bring(name: str) -> Cluster:
-        if control_plane:
-            return _up(Record(name, "control-plane", 0, owner, controllers=controllers))
-        return _up(Record(name, "full", 0, owner, load_balancer, controllers="all"))
+        chosen = controllers if control_plane else "all"
+        return _up(Record(name, which, 0, owner, load_balancer, chosen))
 
-    return dict(zip(names, side_by_side(bring, names), strict=True))
+    found = side_by_side(bring, names)
+    assembly.connect([cluster.record for cluster in found])
+    return dict(zip(names, found, strict=True))
+
+
+def _kind_for(control_plane: bool) -> Kind:
+    """Which kind of cluster it will be: one of our own wherever we may make one."""
+    if control_plane:
+        return "control-plane"
+    return "kind" if os.geteuid() != 0 and kind.answers() else "full"
 
 
 def down(names: Sequence[str]) -> None:
@@ -216,92 +235,19 @@ def find(name: str) -> Cluster:
     return Cluster(registry.get(name))
 
 
-def place_of(record: Record) -> Place:
-    """Where that cluster's control plane lives."""
-    if record.kind == "full":
-        network = network_of(record)
-        return Place(
-            folder=record.folder,
-            name=record.name,
-            address=network.node,
-            port=6443,
-            services=_SERVICES,
-            service=_FIRST_SERVICE,
-            enter=network.enter,
-            has_nodes=True,
-        )
-    return Place(
-        folder=record.folder,
-        name=record.name,
-        address="127.0.0.1",
-        port=record.port,
-        services=_SERVICES,
-        service=_FIRST_SERVICE,
-    )
-
-
-def network_of(record: Record) -> Network:
-    """The network of a cluster with a node."""
-    return Network(record.name, record.number)
-
-
-def node_of(record: Record) -> Node:
-    """The node of a cluster that has one."""
-    return Node(place_of(record), network_of(record))
-
-
-def _daemons(record: Record) -> list[str]:
-    names = [controlplane.ETCD, controlplane.API_SERVER]
-    if controlplane.CHOICES[record.controllers]:
-        names.append(controlplane.CONTROLLERS)
-    if record.kind == "full":
-        names += [controlplane.SCHEDULER, node.CONTAINERD, node.KUBELET, node.PROXY, dns.DAEMON]
-        names += [loadbalancer.DAEMON] if record.load_balancer else []
-    return names
-
-
-def _free(record: Record) -> bool:
-    return network_of(record).free() if record.kind == "full" else registry.port_free(record)
-
-
-def _start(record: Record) -> None:
-    place = place_of(record)
-    if record.kind != "full":
-        controlplane.start(place, record.controllers)
-        return
-    network = network_of(record)
-    network.ensure()
-    controlplane.start(place, record.controllers)
-    node_of(record).start(dns.ADDRESS, images.pause())
-    dns.start(place, network)
-    if record.load_balancer:
-        loadbalancer.start(place, network)
-
-
-def _stop(record: Record) -> None:
-    place = place_of(record)
-    for name in (loadbalancer.DAEMON, dns.DAEMON):
-        place.daemon(name).stop(grace=0)
-    if record.kind == "full":
-        node_of(record).stop()
-    controlplane.stop(place)
-    if record.kind == "full":
-        network_of(record).remove()
-
-
 def _up(wanted: Record) -> Cluster:
     with locked(f"cluster-{wanted.name}"):
         record = registry.find(wanted.name)
         if record is None:
             record = registry.claim(
-                lambda number: Record(**{**vars(wanted), "number": number}), _free
+                lambda number: Record(**{**vars(wanted), "number": number}), assembly.free
             )
         elif record.kind != wanted.kind:
             raise Refused(
                 f"{wanted.name} is a {record.kind} cluster, and a {wanted.kind} one was asked for."
                 f" Take another name, or first: ./hack/kube down {wanted.name}"
             )
-        _start(record)
+        assembly.start(record)
         return Cluster(record)
 
 
@@ -311,7 +257,7 @@ def _down(name: str) -> None:
         if record is None:
             # Whoever removes a cluster's folder by hand leaves everything else behind.
             record = Record(name, "full" if os.geteuid() == 0 else "control-plane", 0)
-        _stop(record)
+        assembly.stop(record)
         if record.folder.exists():
             shutil.rmtree(record.folder)
     if record.kind == "full" and not any(other.kind == "full" for other in registry.everything()):

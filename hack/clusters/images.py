@@ -7,6 +7,7 @@ unchanged checkout builds nothing. No registry is asked for images: the base is 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from clusters import archives, commands, golang, machine, mounts, paths
+from clusters import archives, commands, golang, kind, machine, mounts, paths
 from clusters.errors import Refused
 from clusters.locking import locked
 from clusters.node import PAUSE
@@ -130,16 +131,33 @@ def _build(recipe: Recipe) -> Path:
     if archive.exists():
         archive.touch()
         return archive
-    machine.ensure(machine.IMAGES)
-    machine.need_root("Building images")
     with locked("images"):
         if not archive.exists():
-            base = _base()
-            with working(recipe.tag), _Buildah() as buildah:
-                buildah.import_base(base)
-                buildah.build(recipe, archive)
+            if os.geteuid() != 0 and kind.answers():
+                _build_by_docker(recipe, archive)
+            else:
+                _build_by_buildah(recipe, archive)
             _forget_old(recipe.name)
     return archive
+
+
+def _build_by_buildah(recipe: Recipe, archive: Path) -> None:
+    machine.need_root("Building images")
+    machine.ensure(machine.IMAGES)
+    base = _base()
+    with working(recipe.tag), _Buildah() as buildah:
+        buildah.import_base(base)
+        buildah.build(recipe, archive)
+
+
+def _build_by_docker(recipe: Recipe, archive: Path) -> None:
+    new = archive.with_suffix(".new")
+    file = f"--file={paths.CHECKOUT / recipe.dockerfile}"
+    with working(recipe.tag):
+        build = ["docker", "build", file, f"--tag={recipe.tag}", str(paths.CHECKOUT)]
+        commands.run(build, seconds=_BUILD)
+        commands.run(["docker", "save", f"--output={new}", recipe.tag])
+    new.replace(archive)
 
 
 class _Buildah:

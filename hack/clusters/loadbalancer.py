@@ -21,7 +21,6 @@ from clusters.api import Api, Document
 from clusters.certificates import Identity
 from clusters.controlplane import Place
 from clusters.errors import Failed
-from clusters.network import Network
 
 DAEMON: Final = "load-balancer"
 NO_ADDRESS: Final = "isthmus.test/no-address"
@@ -85,14 +84,14 @@ def _path(service: Document) -> str:
     return f"/api/v1/namespaces/{meta['namespace']}/services/{meta['name']}"
 
 
-def start(place: Place, network: Network) -> None:
+def start(place: Place, range_: ipaddress.IPv4Network) -> None:
     """Start the process that does it, where it does not run."""
     package = Path(__file__).parent
     environment = ["env", f"PYTHONPATH={package.parent}", "PYTHONDONTWRITEBYTECODE=1"]
     command = [*environment, sys.executable, "-m", f"{package.name}.loadbalancer"]
     identity = place.api().identity
     files = [place.authority.certificate, identity.certificate, identity.key]
-    place.daemon(DAEMON).start([*command, place.server, *files, str(network.load_balancers)])
+    place.daemon(DAEMON).start([*command, place.server, *files, str(range_)])
 
 
 def _once(api: Api, range_: ipaddress.IPv4Network) -> None:
