@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import clusters
-from clusters import Cluster, network_of
+from clusters import Cluster, commands, network_of
 from waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -22,6 +24,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 BROKER = "localhost/isthmus-broker:dev"
 WITHHELD = "isthmus.test/no-address"
 ADDRESS = "isthmus.test/address"
+
+NOT_YET = re.compile(r"^\w*(OSError|ConnectionRefusedError|TimeoutError)", re.MULTILINE)
+"""What a client says that reaches nobody."""
 
 POD = f"""
 apiVersion: v1
@@ -79,7 +84,7 @@ async def main():
     client.on_message = lambda c, topic, payload, qos, properties: came.set_result(payload)
     client.on_connect = lambda c, flags, rc, properties: c.subscribe("a/b", qos=1)
     client.on_subscribe = lambda c, mid, qos, properties: c.publish("a/b", sys.argv[2], qos=1)
-    await client.connect(sys.argv[1], 1883)
+    await asyncio.wait_for(client.connect(sys.argv[1], 1883), 5)
     print((await asyncio.wait_for(came, 20)).decode())
     await client.disconnect()
 
@@ -107,29 +112,43 @@ def in_pod(cluster: Cluster, *command: str) -> str:
     return cluster.kubectl("exec", "broker", "--container=broker", "--", *command).strip()
 
 
+def assert_round_trip(run: Callable[..., str], address: str, text: str) -> None:
+    """A client that `run` runs sends itself a message through the broker at an address.
+
+    kube-proxy needs a moment to learn of an address, and connections are refused until then.
+    """
+
+    def came() -> bool:
+        try:
+            return run("python3", "-c", ROUND_TRIP, address, text).strip() == text
+        except clusters.Failed as error:
+            if NOT_YET.search(str(error)):
+                return False
+            raise
+
+    wait_for(came, 30, f"a message through {address}")
+
+
 def test_a_pod_reaches_the_other_clusters_load_balancer(both: list[Cluster]) -> None:
     left, right = both
     address = wait_for(lambda: load_balancer(right))
-    assert in_pod(left, "python3", "-c", ROUND_TRIP, address, "hello") == "hello"
+    assert_round_trip(partial(in_pod, left), address, "hello")
 
 
 def test_this_machine_reaches_a_load_balancer(both: list[Cluster]) -> None:
     left, _ = both
     address = wait_for(lambda: load_balancer(left))
-    found = subprocess.run(
-        [sys.executable, "-c", ROUND_TRIP, address, "hello"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert found.stdout.strip() == "hello"
+
+    def run(program: str, *arguments: str) -> str:
+        return commands.run([sys.executable, *arguments])
+
+    assert_round_trip(run, address, "hello")
 
 
 def test_pods_find_services_by_name(both: list[Cluster]) -> None:
     left, _ = both
     name = "broker.default.svc.cluster.local"
-    assert in_pod(left, "python3", "-c", ROUND_TRIP, name, "hello") == "hello"
+    assert_round_trip(partial(in_pod, left), name, "hello")
 
 
 def test_a_name_outside_of_the_cluster_does_not_exist(both: list[Cluster]) -> None:
@@ -146,7 +165,7 @@ def test_a_load_balancers_address_is_withheld_and_changed_on_demand(both: list[C
     wait_for(lambda: load_balancer(right) == "")
     right.kubectl("annotate", "service", "broker", f"{WITHHELD}-", f"{ADDRESS}={other}")
     wait_for(lambda: load_balancer(right) == other)
-    assert in_pod(both[0], "python3", "-c", ROUND_TRIP, other, "moved") == "moved"
+    assert_round_trip(partial(in_pod, both[0]), other, "moved")
     right.kubectl("annotate", "service", "broker", f"{ADDRESS}={first}", "--overwrite")
     wait_for(lambda: load_balancer(right) == first)
 
@@ -184,7 +203,7 @@ def test_pods_go_on_without_their_kubelet(both: list[Cluster]) -> None:
     left, right = both
     right.stop_kubelet()
     address = wait_for(lambda: load_balancer(right))
-    assert in_pod(left, "python3", "-c", ROUND_TRIP, address, "still there") == "still there"
+    assert_round_trip(partial(in_pod, left), address, "still there")
     status = "--output=jsonpath={.items[0].status.conditions[?(@.type=='Ready')].status}"
     wait_for(lambda: right.kubectl("get", "nodes", status) == "Unknown", 90)
     right.start_kubelet()
