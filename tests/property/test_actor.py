@@ -33,7 +33,7 @@ class ReplicationMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        machine.BATCH = 2  # type: ignore[misc] - so that a bootstrap takes several
+        machine.BATCH = 2  # type: ignore[misc] # so that a bootstrap takes several
         self.now = 0.0
         self.exports = Exports(TOPICS)
         self.present: set[tuple[bytes, bytes | None]] = set()

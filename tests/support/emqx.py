@@ -85,6 +85,9 @@ class Manners:
     connack: Properties = field(default_factory=lambda: dict(CONNACK))
     say: Term = None
     """Answer with just this term instead."""
+    refuse: int = 0
+    """Refuse the CONNECT with this reason code."""
+    suback_code: int = 1
 
 
 @dataclass
@@ -94,14 +97,16 @@ class Heard:
     connect: Connect
     one: Accepted
     publishes: list[Publish] = field(default_factory=list)
+    filters: list[bytes] = field(default_factory=list)
+    acks: list[Acknowledgement] = field(default_factory=list)
     pings: int = 0
     closed: bool = False
     disconnect: Disconnect | None = None
 
-    @property
-    def is_routes(self) -> bool:
-        """Whether it replicates routes."""
-        return ":routesync:" in self.connect.client_id
+    def break_off(self) -> None:
+        """Close the connection without a word, as EMQX does."""
+        with contextlib.suppress(OSError):
+            self.one.socket.shutdown(socket.SHUT_RDWR)
 
 
 class EmqxServer:
@@ -146,6 +151,25 @@ class EmqxServer:
             if it.topic.startswith(payload.MESSAGE_TOPIC)
         ]
 
+    def wait_inits(self, count: int = 1) -> ActorInit:
+        """Wait until an actor has introduced itself so many times; returns the last time."""
+        wait_for(lambda: len(self.inits) >= count, what=f"{count} introductions")
+        return self.inits[-1]
+
+    def wait_ops(self, *wanted: RouteOp) -> None:
+        """Wait until just these operations have come, in any order."""
+        wait_for(
+            lambda: sorted(self.ops) == sorted(wanted),
+            what=f"operations {wanted}; there are {self.ops}",
+        )
+
+    def wait_messages(self, *payloads: bytes) -> None:
+        """Wait until just these messages have come, in this order."""
+        wait_for(
+            lambda: [it for _, it in self.messages] == list(payloads),
+            what=f"messages {payloads}",
+        )
+
     def live(self, kind: str) -> list[Heard]:
         """Connections that are open, of `routesync` or `msg`."""
         return [
@@ -174,10 +198,16 @@ class EmqxServer:
             heard = Heard(connect, one)
             with self._lock:
                 self.connections.append(heard)
-            one.send(ConnAck(properties=self.manners.connack))
+            code = self.manners.refuse
+            one.send(ConnAck(reason_code=code, properties={} if code else self.manners.connack))
+            if code:
+                raise Closed("refused")  # noqa: TRY301 - as when the other side closes
             while True:
                 self._take(heard, one.receive())
         except (Closed, OSError):
+            pass
+        finally:
+            one.drop()
             if heard is not None:
                 heard.closed = True
 
@@ -187,7 +217,11 @@ class EmqxServer:
                 heard.pings += 1
                 heard.one.send(PingResp())
             case Subscribe():
-                heard.one.send(SubAck(packet.packet_id, [1 for _ in packet.filters]))
+                heard.filters += [filter for filter, _ in packet.filters]
+                codes = [self.manners.suback_code for _ in packet.filters]
+                heard.one.send(SubAck(packet.packet_id, codes))
+            case Acknowledgement():
+                heard.acks.append(packet)
             case Publish() if packet.topic.startswith(payload.ROUTE_TOPIC):
                 heard.publishes.append(packet)
                 self._control(heard, packet)

@@ -7,7 +7,7 @@ gmqtt speaks MQTT 5.0: CONNECT, SUBSCRIBE, keep-alive, answers. What it leaves o
 - it never connects again by itself: `peer` decides when, so that no link spins;
 - PUBLISH packets are written many at once as they are, and PUBACKs come back with their reason
   codes, which gmqtt drops;
-- what the other side sends is bounded.
+- what the other side sends is bounded, and checked before gmqtt gets it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Any, Final, Protocol
 import gmqtt
 from gmqtt.mqtt.connection import MQTTConnection
 from gmqtt.mqtt.constants import MQTTv50
-from gmqtt.mqtt.handler import MQTTConnectError
 from gmqtt.mqtt.package import Package
 from gmqtt.mqtt.protocol import MQTTProtocol
 
-from isthmus_broker.errors import LinkError
-from isthmus_broker.mqtt.codes import ReasonCode
+from isthmus_broker.errors import LinkError, PeerError
+from isthmus_broker.mqtt import packets
+from isthmus_broker.mqtt.codes import V5, ReasonCode
 
 KEEP_ALIVE: Final = 60
 """Seconds, as EMQX has it."""
@@ -40,7 +40,24 @@ _USER_TIMEOUT: Final = 20_000
 _ADDRESS_TIMEOUT: Final = 5.0
 _PUBACK: Final = 0x40
 _CONNACK: Final = 0x20
-_DISCONNECT: Final = 0xE0
+_TLS_ALERT: Final = 0x15
+_V311_REFUSALS: Final = {
+    1: ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
+    2: ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
+    3: ReasonCode.SERVER_UNAVAILABLE,
+    4: ReasonCode.BAD_USER_NAME_OR_PASSWORD,
+    5: ReasonCode.NOT_AUTHORIZED,
+}
+_PASSING: Final = frozenset(
+    {
+        ReasonCode.SERVER_UNAVAILABLE,
+        ReasonCode.SERVER_BUSY,
+        ReasonCode.SERVER_SHUTTING_DOWN,
+        ReasonCode.QUOTA_EXCEEDED,
+        ReasonCode.CONNECTION_RATE_EXCEEDED,
+    }
+)
+"""Refusals that say nothing of the configuration: it is worth trying again soon."""
 
 # gmqtt tells each packet; what matters is said by `peer`, in the link's own terms.
 logging.getLogger("gmqtt").setLevel(logging.CRITICAL)
@@ -182,6 +199,8 @@ class _Client(gmqtt.Client):  # type: ignore[misc]
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.protocol: Any = None
         self.handler = handler
+        self.refused = 0
+        """Reason code of a CONNACK that refuses."""
         self._dial = dial
         self._opened = False
         self.on_subscribe = self._subscribed
@@ -205,14 +224,13 @@ class _Client(gmqtt.Client):  # type: ignore[misc]
             if not opening.done():
                 opening.cancel()
                 await asyncio.wait({opening})
+        if self.refused and self.refused not in _PASSING:
+            raise Refused(self.refused)
         if opening.done() and not opening.cancelled():
-            try:
-                opening.result()
-            except MQTTConnectError as error:
-                raise Refused(_code(error)) from error
+            opening.result()
         if self.lost.done():
             raise Unreachable(self.lost.result())
-        if self.server_properties.get("maximum_qos") == [0]:
+        if self.server_properties.get("max_qos") == [0]:
             raise Unreachable("the listener takes QoS 0 only, and a link needs QoS 1")
         self._opened = True
 
@@ -267,6 +285,7 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
         self._loop_time = asyncio.get_running_loop().time
         self._rest = b""
         self._full = False
+        self._greeted = False
         self._reason = ""
 
     @property
@@ -289,8 +308,12 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
         """Take PUBACKs apart here, and give everything else to gmqtt."""
         self.last_received = self._loop_time()
         data = self._rest + data if self._rest else data
+        if not self._greeted and data[0] != _CONNACK:
+            hint = "it expects TLS (mqtts://)" if data[0] == _TLS_ALERT else "no MQTT listener"
+            self.abort(f"its answer is no CONNACK: {hint}")
+            return
         pos, size = 0, len(data)
-        while size - pos >= 2:
+        while size - pos >= 2 and not self._reason:
             length, body = _length(data, pos + 1)
             if length > MAX_PACKET:
                 self.abort(f"a packet of {length} bytes: at most {MAX_PACKET} were asked for")
@@ -342,16 +365,38 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
             code = body[2] if len(body) > 2 else 0
             self._client.handler.acknowledged(body[0] << 8 | body[1], code)
             return
-        if kind == _DISCONNECT:
-            self.close(f"disconnected: {reason_text(body[0] if body else 0)}")
-            return
-        if kind == _CONNACK and len(body) >= 2 and body[1]:
-            # gmqtt takes some codes for a reason to try MQTT 3.1.1; a link never does.
-            self.close(f"connection refused: {reason_text(body[1])}")
-            self._client._package_handler._error = MQTTConnectError(body[1])
-            self._client._connack_received.set()
-            return
-        self._connection.put_package(Package(first, body))
+        if first == _CONNACK and len(body) == 2:
+            self._greet(_V311_REFUSALS.get(body[1], body[1]))  # no properties, nor their length
+        else:
+            try:
+                self._checked(packets.decode(first, body, V5))
+            except PeerError as error:
+                self.abort(f"a packet that breaks the protocol: {error}")
+        if not self._reason:
+            self._connection.put_package(Package(first, body))
+
+    def _checked(self, packet: packets.Packet) -> None:
+        """Take what is handled here; everything that is not to be is an error."""
+        match packet:
+            case packets.Disconnect(code):
+                self.close(f"disconnected: {reason_text(code)}")
+            case packets.ConnAck(_, code):
+                self._greet(code)
+            case packets.SubAck() | packets.PingResp() | packets.Acknowledgement():
+                pass
+            case packets.Publish(topic) if topic:
+                pass
+            case _:
+                self.abort(f"{type(packet).__name__} is not for a server to send")
+
+    def _greet(self, code: int) -> None:
+        """Take a CONNACK. gmqtt takes some codes for a reason to try MQTT 3.1.1; never here."""
+        if self._greeted:
+            self.abort("a second CONNACK")
+        self._greeted = True
+        if code:
+            self._client.refused = code
+            self.close(f"connection refused: {reason_text(code)}")
 
 
 def reason_text(code: int) -> str:
@@ -371,11 +416,6 @@ def _length(data: bytes, pos: int) -> tuple[int, int]:
             return value, at + 1
         shift += 7
     return (-1 if len(data) < pos + 4 else 1 << 28), pos
-
-
-def _code(error: Exception) -> int:
-    code = getattr(error, "_code", None)
-    return code if isinstance(code, int) else 0x80
 
 
 def _what(error: BaseException) -> str:
