@@ -45,7 +45,7 @@ _UNNEEDED: Final = (
 _TRUSTED: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 """Where Debian keeps whom a machine trusts, such as a company's proxy."""
 
-_KEEP: Final = 3
+_KEEP: Final = 2
 """Archives of one image that stay in the cache; older ones go."""
 _BUILD: Final = 1800.0
 
