@@ -23,7 +23,7 @@ NAMES = st.lists(
 GROUPS = st.sampled_from([None, None, b"g"])
 Steps = list[tuple[bytes, bytes | None, bool]]
 STEPS = st.lists(st.tuples(FILTERS, GROUPS, st.booleans()), max_size=12)
-NEVER = (b"$SYS/", b"$LINK/")
+NEVER = {b"$SYS", b"$LINK"}
 
 
 def carried_out(
@@ -54,7 +54,7 @@ def test_a_route_matches_what_a_subscription_and_the_links_topics_do(
             for filter, _ in present
         )
         announced = any(topics.match(op.filter, name) for op in exports)
-        if name and not name.startswith(NEVER):
+        if name and name.split(b"/")[0] not in NEVER:
             assert announced == asked_for, name
 
 
