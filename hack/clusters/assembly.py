@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
-from clusters import controlplane, dns, images, kind, loadbalancer, node
+from clusters import controlplane, dns, images, kind, loadbalancer, node, processes
 from clusters.controlplane import Place
 from clusters.network import Network
 from clusters.node import Node
@@ -105,5 +106,16 @@ def stop(record: Record) -> None:
     if record.kind == "full":
         node_of(record).stop()
     controlplane.stop(place)
+    for pid in _strays(record):
+        processes.end(pid, grace=0)
     if record.kind == "full":
         network_of(record).remove()
+
+
+def _strays(record: Record) -> Iterator[int]:
+    """Processes of the cluster whose ids are not known any more: somebody removed its folder."""
+    for pid in processes.everyone():
+        words = processes.command_line(pid)
+        ours = any(f"{record.folder}/" in word for word in words)
+        if ours and (Path(words[0]).name in daemons(record) or loadbalancer.MODULE in words):
+            yield pid

@@ -256,7 +256,8 @@ def _down(name: str) -> None:
         record = registry.find(name)
         if record is None:
             # Whoever removes a cluster's folder by hand leaves everything else behind.
-            record = Record(name, "full" if os.geteuid() == 0 else "control-plane", 0)
+            guess: Kind = "full" if os.geteuid() == 0 else "control-plane"
+            record = Record(name, guess, 0, controllers="all")
         assembly.stop(record)
         if record.folder.exists():
             shutil.rmtree(record.folder)

@@ -23,6 +23,7 @@ from clusters.controlplane import Place
 from clusters.errors import Failed
 
 DAEMON: Final = "load-balancer"
+MODULE: Final = "clusters.loadbalancer"
 NO_ADDRESS: Final = "isthmus.test/no-address"
 ADDRESS: Final = "isthmus.test/address"
 
@@ -88,7 +89,7 @@ def start(place: Place, range_: ipaddress.IPv4Network) -> None:
     """Start the process that does it, where it does not run."""
     package = Path(__file__).parent
     environment = ["env", f"PYTHONPATH={package.parent}", "PYTHONDONTWRITEBYTECODE=1"]
-    command = [*environment, sys.executable, "-m", f"{package.name}.loadbalancer"]
+    command = [*environment, sys.executable, "-m", MODULE]
     identity = place.api().identity
     files = [place.authority.certificate, identity.certificate, identity.key]
     place.daemon(DAEMON).start([*command, place.server, *files, str(range_)])

@@ -96,8 +96,8 @@ class Network:
         _ip("route", "replace", str(self.load_balancers), "via", self.node)
         commands.run([*self.enter, "sysctl", "-qw", "net.ipv4.ip_forward=1"])
         commands.run(["sysctl", "-qw", f"net.ipv4.conf.{self.cable}.forwarding=1"])
-        if _forwards_nothing() and not commands.succeeds(["iptables", "-C", "FORWARD", *_PASS]):
-            commands.run(["iptables", "-I", "FORWARD", *_PASS])
+        with locked("firewall"):
+            _let_pass()
 
     def remove(self) -> None:
         """Remove it, and end whatever still runs in it."""
@@ -109,9 +109,9 @@ class Network:
                 _remove_folder()
         if not self.free():
             _ip("link", "delete", self.cable)
-        if not any(Path("/sys/class/net").glob(f"{_CABLE}*")) and _forwards_nothing():
-            while commands.succeeds(["iptables", "-D", "FORWARD", *_PASS]):
-                pass
+        with locked("firewall"):
+            if not any(Path("/sys/class/net").glob(f"{_CABLE}*")):
+                _let_pass_no_longer()
 
 
 def _remove_folder() -> None:
@@ -123,6 +123,16 @@ def _remove_folder() -> None:
 
 def _ip(*words: str) -> None:
     commands.run(["ip", *words])
+
+
+def _let_pass() -> None:
+    if _forwards_nothing() and not commands.succeeds(["iptables", "-C", "FORWARD", *_PASS]):
+        commands.run(["iptables", "-I", "FORWARD", *_PASS])
+
+
+def _let_pass_no_longer() -> None:
+    if _forwards_nothing() and commands.succeeds(["iptables", "-C", "FORWARD", *_PASS]):
+        commands.run(["iptables", "-D", "FORWARD", *_PASS])
 
 
 def _forwards_nothing() -> bool:

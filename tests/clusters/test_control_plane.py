@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,16 @@ def test_bringing_up_what_is_up_changes_nothing(both: list[Cluster]) -> None:
 def test_down_leaves_nothing() -> None:
     with clusters.temporary(["short"], control_plane=True) as found:
         folder = found["short"].kubeconfig.parent
+        assert processes_of(folder)
+    assert not folder.exists()
+    assert not processes_of(folder)
+
+
+def test_down_ends_what_somebody_forgot_by_removing_the_folder() -> None:
+    with clusters.temporary(["lost"], control_plane=True) as found:
+        folder = found["lost"].kubeconfig.parent
+        shutil.rmtree(folder / "run")
+        (folder / "cluster.json").unlink()
         assert processes_of(folder)
     assert not folder.exists()
     assert not processes_of(folder)
