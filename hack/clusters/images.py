@@ -45,8 +45,8 @@ _UNNEEDED: Final = (
 _TRUSTED: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 """Where Debian keeps whom a machine trusts, such as a company's proxy."""
 
-_KEEP: Final = 2
-"""Archives of one image that stay in the cache; older ones go."""
+_KEEP: Final = 6
+"""Archives of one image that stay in the cache, since several checkouts share it; older ones go."""
 _BUILD: Final = 1800.0
 
 
