@@ -7,6 +7,7 @@ EMQX's to us. Both say just what a test has them say.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -51,6 +52,7 @@ CONNACK: Final[Properties] = {
 """As EMQX 5.8.9 says it."""
 NO_SUBSCRIBERS: Final = 0x10
 ACTOR: Final = "emqx@10.0.0.1"
+_ids = itertools.count(0x000660F37D6921B3AA75000002D50002)
 
 
 class Accepted(RawClient):
@@ -367,9 +369,9 @@ def message(
     headers: dict[Atom, Term] | None = None,
     publisher: Term = b"pub_on_emqx",
     timestamp: int | None = None,
-    id: bytes = b"\x00\x06\x60\xf3\x7d\x69\x21\xb3\xaa\x75\x00\x00\x02\xd5\x00\x02",
+    id: bytes = b"",
 ) -> tuple[Term, ...]:
-    """A message as EMQX forwards it, with headers as it has them."""
+    """A message as EMQX forwards it, with headers as it has them; each with an id of its own."""
     own: dict[Atom, Term] = {
         Atom("peername"): ((127, 0, 0, 1), 45977),
         Atom("protocol"): Atom("mqtt"),
@@ -382,7 +384,7 @@ def message(
     false = Atom("false")
     return (
         Atom("message"),
-        id,
+        id or next(_ids).to_bytes(16, "big"),
         qos,
         publisher,
         {Atom("dup"): false, Atom("retain"): false} if flags is None else flags,

@@ -24,7 +24,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from isthmus_broker.mqtt.topics import covers, intersect, match
+from isthmus_broker.mqtt.topics import covers, intersect, is_wild, match
 from isthmus_broker.settings.models import AuthorizationSettings, LinkSettings, RuleSettings
 
 Action = Literal["publish", "subscribe"]
@@ -216,4 +216,4 @@ def _is_links_own(action: Action, topic: bytes, name: str) -> bool:
     kind, _, rest = topic[len(_LINK) :].partition(b"/")
     if action == "publish":
         return kind in (b"route", b"msg") and rest == name.encode(errors="replace")
-    return kind == b"resp" and not rest.startswith((b"+", b"#"))
+    return kind == b"resp" and not is_wild(rest)
