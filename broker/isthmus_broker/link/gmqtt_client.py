@@ -41,6 +41,7 @@ _ADDRESS_TIMEOUT: Final = 5.0
 _PUBACK: Final = 0x40
 _CONNACK: Final = 0x20
 _TLS_ALERT: Final = 0x15
+_GONE: Final = "the other side closed the connection"
 _V311_REFUSALS: Final = {
     1: ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
     2: ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
@@ -160,9 +161,8 @@ async def connect(dial: Dial, handler: Handler) -> LinkClient:
     """
     loop = asyncio.get_running_loop()
     try:
-        found = await asyncio.wait_for(
-            loop.getaddrinfo(dial.host, dial.port, type=socket.SOCK_STREAM), _ADDRESS_TIMEOUT
-        )
+        async with asyncio.timeout(_ADDRESS_TIMEOUT):  # `wait_for` may swallow a cancellation
+            found = await loop.getaddrinfo(dial.host, dial.port, type=socket.SOCK_STREAM)
     except TimeoutError as error:
         raise Unreachable(f"{dial.host}: the name was not resolved in time") from error
     except OSError as error:
@@ -177,7 +177,7 @@ async def connect(dial: Dial, handler: Handler) -> LinkClient:
         except TimeoutError:
             failures.append(f"{place}: no answer within {_ADDRESS_TIMEOUT:.0f} s")
         except (OSError, Unreachable) as error:
-            failures.append(f"{place}: {_what(error)}")
+            failures.append(f"{place}: {_what(error)}{_doubt(dial, error)}")
         else:
             return LinkClient(client)
         finally:
@@ -333,7 +333,7 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
         asyncio.StreamReaderProtocol.connection_lost(self, exc)
         self._connected.clear()
         if not self._client.lost.done():
-            lost = _what(exc) if exc else "the other side closed the connection"
+            lost = _what(exc) if exc else _GONE
             self._client.lost.set_result(self._reason or lost)
 
     def pause_writing(self) -> None:
@@ -428,4 +428,13 @@ def _what(error: BaseException) -> str:
         return error.strerror or str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return str(error) or (_GONE if isinstance(error, ConnectionError) else type(error).__name__)
+
+
+def _doubt(dial: Dial, error: Exception) -> str:
+    """What may be behind it that a connection was closed where TLS was wanted: no more is told."""
+    refused = isinstance(error, ConnectionRefusedError)
+    closed = isinstance(error, ConnectionError) or str(error) == _GONE
+    if dial.tls is None or refused or not closed:
+        return ""
+    return " (does it speak TLS there, and accept this side's certificate?)"
