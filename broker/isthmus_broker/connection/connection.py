@@ -63,6 +63,7 @@ class Connection:
         "_have",
         "_heard",
         "_keep_alive",
+        "_limit",
         "_need",
         "_parts",
         "aliases",
@@ -100,6 +101,7 @@ class Connection:
         self.aliases: dict[int, bytes] | None = None
         self.retained: subscribing.RetainedBacklog | None = None
         self._keep_alive = 0.0
+        self._limit = min(node.mqtt.max_packet_size, _CONNECT_LIMIT)
         self._heard = now
         self._parts: list[bytes] | None = None  # what has come of an incomplete packet,
         self._have = self._need = 0  # how much that is, and must be before a look is worth it
@@ -133,25 +135,23 @@ class Connection:
         """Handle every complete packet; returns where the first incomplete one begins."""
         pos = 0
         while True:
-            limit = self.node.mqtt.max_packet_size
-            if self.state is not State.OPEN:
+            if self.session is None:
                 if self.state is not State.NEW:
                     return pos
                 if pos < len(data) and data[pos] >> 4 != PacketType.CONNECT:
                     # Known before it is all here: another protocol may never complete it.
                     raise ProtocolError("the first packet is not CONNECT")  # [MQTT-3.1.0-1]
-                limit = min(limit, _CONNECT_LIMIT)
-            items, rest = self._scan(data, pos, limit)
+            items, rest = self._scan(data, pos)
             again = self._handle(data, items, now)
             if again is None:
                 return rest
             pos = again
 
-    def _scan(self, data: bytes, pos: int, limit: int) -> tuple[list[Item], int]:
+    def _scan(self, data: bytes, pos: int) -> tuple[list[Item], int]:
         lookup = self.lookup
         if isinstance(lookup, publishing.Permitted):
             lookup.renew()
-        return scan(data, pos, lookup, self.level == V5, limit)  # type: ignore[arg-type]
+        return scan(data, pos, lookup, self.level == V5, self._limit)  # type: ignore[arg-type]
 
     def _handle(self, data: bytes, items: list[Item], now: float) -> int | None:
         """Handle scanned items; returns from where to scan again, if a packet has made that due."""
@@ -161,14 +161,18 @@ class Connection:
             if target is not None and session is not None:
                 if stale:
                     # Only the run itself: who mixes SUBSCRIBE and PUBLISH must not cost more.
-                    self._handle(run := data[a:b], self._scan(run, 0, b - a)[0], now)
+                    self._handle(run := data[a:b], self._scan(run, 0)[0], now)
                     continue
-                self._run(target, data, a, b, c, session, now)  # type: ignore[arg-type]
+                if c > 0:
+                    self._run(target, data, a, b, c, session, now)  # type: ignore[arg-type]
+                else:
+                    self.messages -= c
+                    publishing.receive_run(self, session, target, data, a, b, now)  # type: ignore[arg-type]
             elif a == ACKS and session is not None:
                 session.acknowledge_run(data, b, c, now)
             elif a == FAULT:
-                raise _fault(b, self.node.mqtt.max_packet_size)
-            elif a >> 4 == PacketType.PUBLISH and session is not None:
+                raise _fault(b, self._limit)
+            elif a & 0xF0 == _PUBLISH and session is not None:
                 self.messages += 1
                 publishing.receive(self, session, a, data, b, c, now)
             else:
@@ -281,6 +285,7 @@ class Connection:
     def opened(self, keep_alive: float, now: float) -> None:
         """Begin to watch the keep-alive (seconds, 0: none) of a connection that is now open."""
         self.state = State.OPEN
+        self._limit = self.node.mqtt.max_packet_size  # as CONNACK tells it
         self._keep_alive = keep_alive * self.node.mqtt.keepalive_multiplier
         if self._keep_alive:
             self.node.deadlines.add(now + self._keep_alive, self._check_alive)
@@ -341,6 +346,7 @@ class Connection:
         return None  # [MQTT-3.1.2-22]
 
 
+_PUBLISH: Final = int(PacketType.PUBLISH) << 4
 _CHANGES_LOOKUP: Final = frozenset({0x82, 0xA2})
 """First bytes of SUBSCRIBE and UNSUBSCRIBE: after them a topic may have another target."""
 

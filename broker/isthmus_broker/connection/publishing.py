@@ -1,7 +1,8 @@
 """What a client publishes: rights, aliases, QoS, the acknowledgement (3.3, 4.3).
 
 Runs of plain QoS 0 packets bypass this module; they come here only by their lookup, which says
-which topics a client may publish to at all.
+which topics a client may publish to at all. Runs of QoS 1 are handled at once, as far as nothing
+about them is out of the ordinary.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from isthmus_broker.errors import PeerError, ProtocolError
 from isthmus_broker.mqtt.codes import V5, PacketType, ReasonCode
 from isthmus_broker.mqtt.packets import Publish, decode_publish
 from isthmus_broker.mqtt.publish import Message
-from isthmus_broker.mqtt.scan import split
+from isthmus_broker.mqtt.scan import PLAIN_QOS1, alike, split
 from isthmus_broker.mqtt.session import Session
 from isthmus_broker.routing.fanout import INGRESS, Fanout
 from isthmus_broker.routing.ports import ClientInfo
@@ -113,6 +114,54 @@ def receive(
         if code >= ReasonCode.UNSPECIFIED_ERROR:
             session.release_qos2(packet.packet_id)
         connection.answer(PacketType.PUBREC, packet.packet_id, code)
+
+
+def receive_run(
+    connection: Connection,
+    session: Session,
+    fanout: Fanout,
+    data: bytes,
+    start: int,
+    end: int,
+    now: float,
+) -> None:
+    """Handle a run of QoS 1, as `scan` gathered it."""
+    node, client = connection.node, connection.client
+    v5 = connection.level == V5
+    topic, size, at, payload = alike(data, start, v5)
+    acks = _acknowledgements(data[start + at : end : size], data[start + at + 1 : end : size])
+    if fanout is INGRESS or client is None or not acks or node.mqtt.max_qos_allowed < 1:
+        body = at - len(topic) - 2
+        for pos in range(start, end, size):
+            receive(connection, session, PLAIN_QOS1, data, pos + body, pos + size, now)
+        return
+    publisher, username, publish = client.client_id, client.username, node.router.publish_to
+    receivers = [
+        publish(
+            fanout,
+            Message(topic, data[pos + payload : pos + size], 1, False, publisher, username),
+            now,
+        )
+        for pos in range(start, end, size)
+    ]
+    node.counters.messages_received += len(receivers)
+    if not v5 or all(receivers):
+        connection.wire.put(acks)
+        return
+    for number, count in enumerate(receivers):
+        identifier = int.from_bytes(acks[4 * number + 2 : 4 * number + 4], "big")
+        code = ReasonCode.SUCCESS if count else ReasonCode.NO_MATCHING_SUBSCRIBERS
+        connection.answer(PacketType.PUBACK, identifier, code)
+
+
+def _acknowledgements(high: bytes, low: bytes) -> bytes:
+    """A PUBACK for each packet identifier, given as high and low bytes; empty where one is 0."""
+    if 0 in low and any(not (a or b) for a, b in zip(high, low, strict=True)):
+        return b""
+    acks = bytearray(b"\x40\x02\x00\x00" * len(high))
+    acks[2::4] = high
+    acks[3::4] = low
+    return bytes(acks)
 
 
 def receive_forwarded(

@@ -68,11 +68,11 @@ class Message:
         payload: bytes,
         qos: int = 0,
         retain: bool = False,
+        publisher: str = "",
+        username: str | None = None,
         *,
         properties: bytes = b"",
         expires_at: float | None = None,
-        publisher: str = "",
-        username: str | None = None,
         origin: Origin = LOCAL,
     ) -> None:
         self.topic = topic

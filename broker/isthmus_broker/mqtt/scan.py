@@ -1,8 +1,10 @@
-"""The hot loop: bytes as they came -> runs of plain QoS 0 PUBLISH packets, and framed packets.
+"""The hot loop: bytes as they came -> runs of plain PUBLISH packets, and framed packets.
 
-A *run* is one slice of a read that holds consecutive PUBLISH packets of QoS 0, without DUP, RETAIN
-or properties, whose topics all have the same target (an interned fan-out). It is handed on as it
-came: no object per packet. Everything else comes out framed, one by one, for `mqtt.packets`.
+A *run* is one slice of a read that holds consecutive PUBLISH packets without DUP, RETAIN or
+properties. At QoS 0 their topics all have the same target (an interned fan-out), and it is handed
+on as it came: no object per packet. At QoS 1 they have the same topic and the same length, so that
+what they carry is found without parsing each. Everything else comes out framed, one by one, for
+`mqtt.packets`.
 
 Small, typed and free of imports on purpose: it compiles with mypyc from unchanged source. What a
 target is, and whether a topic is valid or permitted, is the lookup's business.
@@ -11,12 +13,14 @@ target is, and whether a topic is valid or permitted, is the lookup's business.
 from __future__ import annotations
 
 Item = tuple[object, int, int, int]
-"""`(target, start, end, count)`: a run of `count` packets in `data[start:end]`; or
+"""`(target, start, end, count)`: a run of `count` packets in `data[start:end]`, of QoS 0, or where
+`count` is negative `-count` packets of QoS 1; or
 `(None, first, start, end)`: one packet with the first byte `first` and its body in
 `data[start:end]`; or `(None, FAULT, code, position)`: no packet, for the reason `code`."""
 
 FAULT = -1
 PLAIN = 0x30  # PUBLISH, QoS 0, no DUP, no RETAIN
+PLAIN_QOS1 = 0x32
 ACKS = 0x140
 """Stands for `first` where the item is a run of PUBACK packets of four bytes: `data[start:end]`."""
 MALFORMED = 0x81
@@ -82,6 +86,26 @@ def scan(  # noqa: C901 - one loop, no calls: that is what makes it fast
         if target is not None:
             items.append((target, run_start, pos, count))
             target = None
+        if first == PLAIN_QOS1 and remaining > 4:
+            after = body + 2 + (data[body] << 8 | data[body + 1])
+            payload = after + 3 if v5 else after + 2
+            if payload <= end and (not v5 or data[payload - 1] == 0):
+                found = lookup[data[body + 2 : after]]
+                if found is not None:
+                    head = data[pos:after]
+                    run_start = pos
+                    step = end - pos
+                    payload -= pos
+                    last = size - step
+                    pos = end
+                    count = 1
+                    while pos <= last and data.startswith(head, pos):
+                        if v5 and data[pos + payload - 1]:
+                            break
+                        pos += step
+                        count += 1
+                    items.append((found, run_start, pos, -count))
+                    continue
         if first == 0x40 and remaining == 2:
             acks = pos
             pos = end
@@ -105,6 +129,16 @@ def split(data: bytes, start: int, end: int, v5: bool) -> list[tuple[bytes, byte
         parts.append((data[body + 2 : after], data[after + 1 if v5 else after : stop]))
         pos = stop
     return parts
+
+
+def alike(data: bytes, start: int, v5: bool) -> tuple[bytes, int, int, int]:
+    """What the packets of a run of QoS 1 share: topic, size, places of identifier and payload.
+
+    Size and places are in bytes, from the beginning of a packet.
+    """
+    body, after, stop = _bounds(data, start)
+    identifier = after - start
+    return data[body + 2 : after], stop - start, identifier, identifier + (3 if v5 else 2)
 
 
 def relayout(data: bytes, start: int, end: int, v5: bool) -> bytes:

@@ -101,6 +101,7 @@ class Session:
         "level",
         "limits",
         "packet_limit",
+        "plain",
         "queue_bytes",
         "sink",
         "subscriptions",
@@ -112,6 +113,8 @@ class Session:
         self.limits = limits
         self.level: int = V5
         self.sink: Sink | None = None
+        self.plain = False
+        """Whether packets need not be adapted to the client: they may be handed on as they came."""
         self.expiry_interval: float = 0.0
         self.subscriptions: dict[bytes, Subscription] | None = None
         self.window = limits.max_inflight
@@ -126,11 +129,6 @@ class Session:
         self._queue: deque[_Outgoing] | None = None
         self._resend: deque[int] | None = None
         self._aliases: dict[bytes, int] | None = None
-
-    @property
-    def plain(self) -> bool:
-        """Whether QoS 0 packets may be handed on as they came."""
-        return self.sink is not None and not self.packet_limit and not self.alias_maximum
 
     @property
     def inflight(self) -> int:
@@ -157,11 +155,13 @@ class Session:
         self.window = min(receive_maximum, self.limits.max_inflight)
         self.packet_limit = packet_limit
         self.alias_maximum = alias_maximum
+        self.plain = not packet_limit and not alias_maximum
         self._aliases = None  # aliases end with their connection [MQTT-3.3.2-7]
 
     def detach(self) -> None:
         """Note that the client has gone."""
         self.sink = None
+        self.plain = False
         self._resend = None
 
     def resume(self, now: float) -> None:
@@ -281,32 +281,32 @@ class Session:
         self._pump(now)
 
     def _pump(self, now: float) -> None:
-        queue, sink = self._queue, self.sink
+        queue, sink, window = self._queue, self.sink, self.window
         if sink is None or not queue:
             return
-        while queue and (not self._inflight or len(self._inflight) < self.window):
+        while queue and (not self._inflight or len(self._inflight) < window):
             entry = queue.popleft()
-            message, qos, retain, own = entry
+            message = entry[0]
             self.queue_bytes -= _cost(message)
-            if message.expired(now):
+            if message.expires_at is not None and message.expired(now):
                 self.drop("expired")  # [MQTT-3.3.2-5]
-            elif qos:
+            elif entry[1]:
                 self._send(sink, entry, now)
             else:
-                self._offer(sink, message, retain, own, now)
+                self._offer(sink, message, entry[2], entry[3], now)
         if not queue:
             self._queue = None
 
     def _enqueue(self, entry: _Outgoing) -> bool:
-        limits = self.limits
-        cost = _cost(entry[0])
-        if self.queued >= limits.max_queue or self.queue_bytes + cost > limits.max_queue_bytes:
+        limits, queue = self.limits, self._queue
+        if queue is None:
+            queue = self._queue = deque()
+        size = self.queue_bytes + _cost(entry[0])
+        if len(queue) >= limits.max_queue or size > limits.max_queue_bytes:
             self.drop("queue_full")
             return False
-        if self._queue is None:
-            self._queue = deque()
-        self._queue.append(entry)
-        self.queue_bytes += cost
+        queue.append(entry)
+        self.queue_bytes = size
         return True
 
     def _send(self, sink: Sink, entry: _Outgoing, now: float) -> None:

@@ -104,10 +104,17 @@ class Outbox:
         """Send `count` packets of QoS 0, or drop them where the buffer is full."""
         if self._closing:
             return False
-        if self.size + len(data) > self._limit and self.size:
+        size = self.size + len(data)
+        if size > self._limit and self.size:
             self._drop(count)
             return False
-        self.put(data)
+        if self._chunks is None:  # as `put`, without a call
+            self._chunks = [data]
+            if not self._blocked:
+                self._ticker.mark(self)
+        else:
+            self._chunks.append(data)
+        self.size = size
         return True
 
     @property

@@ -88,9 +88,13 @@ class Stream(asyncio.Protocol):
         connection = self._connection
         if connection is None:
             return
-        now = self._door.ticker.now()
+        ticker = self._door.ticker
+        now = ticker.begin_read()
         before = connection.messages
-        connection.receive(data, now)
+        try:
+            connection.receive(data, now)
+        finally:
+            ticker.end_read()
         messages = connection.messages - before
         if messages or len(data) > _SMALL:  # idle clients need no throttle, and have none
             if self._throttle is None:

@@ -194,15 +194,18 @@ class Router:
         if fanout is None:
             self.counters.drop("invalid_topic")
             return 0
-        local = message.origin.kind is OriginKind.LOCAL
-        if message.retain and local and not self.retained.store(message, now):
+        if message.origin.kind is not OriginKind.LOCAL:
+            return self._deliver(fanout, message, fanout.deliveries, now)
+        if message.retain and not self.retained.store(message, now):
             self.counters.drop("retained_full")
+        return self.publish_to(fanout, message, now)
+
+    def publish_to(self, fanout: Fanout, message: Message, now: float) -> int:
+        """As `publish`, of a local client's message whose fan-out is known; nothing is retained."""
         receivers = self._deliver(fanout, message, fanout.deliveries, now)
-        if local:
-            for cluster in fanout.clusters:
-                cluster.forward(message, now)
-            receivers += len(fanout.clusters)
-        return receivers
+        for cluster in fanout.clusters:
+            cluster.forward(message, now)
+        return receivers + len(fanout.clusters)
 
     def publish_run(
         self,
