@@ -109,7 +109,7 @@ class Hall:
     def isthmus(self, cluster: str, ports: tuple[int, int], links: str = "") -> Broker:
         """An Isthmus: `ports` are those of MQTT and of the admin API; `links` is HOCON."""
         port, api_port = ports
-        config = self.file(f"{cluster}.conf", isthmus_config(cluster, ports, links))
+        config = self.file(f"{cluster}-{port}.conf", isthmus_config(cluster, ports, links))
         command = [sys.executable, "-P", "-m", "isthmus_broker", "run", "--config", str(config)]
         process = self._start(f"isthmus-{cluster}", command, port)
         process.wait_listening(api_port)
