@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isthmus_broker.auth.rules import Rules
 from isthmus_broker.auth.verify import Proof
 from isthmus_broker.connection import connection
 from isthmus_broker.mqtt import packets
@@ -26,6 +27,7 @@ from isthmus_broker.mqtt.packets import (
     Unsubscribe,
 )
 from isthmus_broker.mqtt.scan import scan
+from isthmus_broker.settings.models import AuthorizationSettings
 from nodes import PureClient, PureNode
 
 
@@ -176,3 +178,63 @@ def test_without_keep_alive_a_client_may_stay_silent() -> None:  # 3.1.2.10
     client = node.client("one", keep_alive=0)
     node.advance(1e6)
     assert not client.closed
+
+
+LONE = Publish(b"a", b"same")
+
+
+@pytest.mark.parametrize("level", [V311, V5])
+def test_a_packet_that_comes_alone_again_sees_what_has_changed(level: int) -> None:
+    node = PureNode()
+    publisher, subscriber = node.client("one", level), node.client("two", level)
+    seen = []
+    for change in (
+        lambda: None,
+        lambda: subscriber.subscribe(b"a"),
+        lambda: None,
+        lambda: subscriber.send(Unsubscribe(9, [b"a"])),
+        lambda: subscriber.subscribe(b"+"),
+        subscriber.lose,
+        lambda: None,
+    ):
+        change()
+        publisher.send(LONE)
+        seen.append(len(subscriber.messages()))
+    assert seen == [0, 1, 1, 0, 1, 0, 0]
+    assert node.counters.messages_received == len(seen)
+
+
+@pytest.mark.parametrize("level", [V311, V5])
+def test_a_packet_that_begins_as_the_one_before_may_be_another(level: int) -> None:
+    node = PureNode()
+    publisher, subscriber = node.client("one", level), node.client("two", level)
+    subscriber.subscribe(b"#", qos=1)
+    some = [
+        LONE,
+        LONE,
+        Publish(b"a", b"else"),
+        Publish(b"b", b"same"),
+        Publish(b"a", b"longer than that"),
+        Publish(b"a", b"same", retain=True),
+        Publish(b"a", b"sa", 1, packet_id=8),
+        LONE,
+    ]
+    for one in some:
+        publisher.send(one)
+    halves = packets.encode(LONE, level)
+    publisher.send(halves[:5])
+    publisher.send(halves[5:])
+    publisher.send(LONE)
+    assert subscriber.payloads() == [it.payload for it in [*some, LONE, LONE]]
+
+
+def test_a_right_that_is_taken_away_holds_for_the_next_packet() -> None:
+    node = PureNode()
+    publisher, subscriber = node.client("one"), node.client("two")
+    subscriber.subscribe(b"a")
+    publisher.send(LONE)
+    publisher.send(LONE)
+    node.node.rules = Rules(AuthorizationSettings(no_match="deny"), ())
+    publisher.connection.reauthorise()
+    publisher.send(LONE)
+    assert len(subscriber.messages()) == 2

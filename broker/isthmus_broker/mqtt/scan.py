@@ -120,6 +120,12 @@ def scan(  # noqa: C901 - one loop, no calls: that is what makes it fast
     return items, pos
 
 
+def head(data: bytes, v5: bool) -> bytes:
+    """A plain PUBLISH of QoS 0 up to its payload: what the next one of its kind begins with."""
+    _, after, _ = _bounds(data, 0)
+    return data[: after + 1 if v5 else after]
+
+
 def split(data: bytes, start: int, end: int, v5: bool) -> list[tuple[bytes, bytes]]:
     """Topic and payload of each packet of a run (which `scan` has checked)."""
     parts: list[tuple[bytes, bytes]] = []

@@ -108,12 +108,18 @@ class Outbox:
         if size > self._limit and self.size:
             self._drop(count)
             return False
-        if self._chunks is None:  # as `put`, without a call
-            self._chunks = [data]
-            if not self._blocked:
-                self._ticker.mark(self)
-        else:
+        if self._chunks is not None:
             self._chunks.append(data)
+        elif self._blocked:
+            self._chunks = [data]
+        elif self._ticker.prompt:
+            self._ticker.prompt = False
+            self._counters.bytes_sent += size
+            self._transport.write(data)
+            return True
+        else:
+            self._chunks = [data]
+            self._ticker.mark(self)
         self.size = size
         return True
 

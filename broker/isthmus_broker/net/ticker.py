@@ -37,6 +37,8 @@ class Ticker:
         self.deadlines = deadlines
         self._loop = loop
         self._dirty: list[Flushable] = []
+        self.prompt = False
+        """Whether the first outbox that is offered something may write it without `flush`."""
         self._last_read = 0.0
         self._alone = False
         self._timer: asyncio.TimerHandle | None = None
@@ -60,14 +62,14 @@ class Ticker:
     def begin_read(self) -> float:
         """Note that bytes have come, to be handled until `end_read`; returns the time."""
         now = self.now()
-        self._alone = now - self._last_read > _CLOSE and not self._dirty
+        self._alone = self.prompt = now - self._last_read > _CLOSE and not self._dirty
         self._last_read = now
         return now
 
     def end_read(self) -> None:
         """Flush now, if this was the only read for a while."""
         if self._alone:
-            self._alone = False
+            self._alone = self.prompt = False
             if self._dirty:
                 self._flush()
 
