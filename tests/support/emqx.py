@@ -124,6 +124,8 @@ class EmqxServer:
         self.most_unacknowledged = 0
         self.acknowledging = threading.Event()
         self.acknowledging.set()
+        self._reading = threading.Event()
+        self._reading.set()
         self._lock = threading.Lock()
         self._door = Doorstep(self._serve, port)
         self.port = self._door.port
@@ -133,8 +135,17 @@ class EmqxServer:
         """Connections that have been tried."""
         return self._door.count
 
+    def hold(self) -> None:
+        """Read nothing any more."""
+        self._reading.clear()
+
+    def release(self) -> None:
+        """Read again."""
+        self._reading.set()
+
     def close(self) -> None:
         """Close everything."""
+        self.release()
         self._door.close()
 
     @property
@@ -205,7 +216,9 @@ class EmqxServer:
             if code:
                 raise Closed("refused")  # noqa: TRY301 - as when the other side closes
             while True:
-                self._take(heard, one.receive())
+                packet = one.receive()
+                self._reading.wait()
+                self._take(heard, packet)
         except (Closed, OSError):
             pass
         finally:

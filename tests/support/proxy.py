@@ -20,11 +20,11 @@ _CHUNK: Final = 1 << 16
 _RESET: Final = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: on, 0 s
 
 
-def listen(port: int = 0) -> socket.socket:
-    """A listening socket on 127.0.0.1."""
+def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
+    """A listening socket on loopback."""
     door = socket.socket()
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    door.bind(("127.0.0.1", port or free_ports(1)[0]))
+    door.bind((host, port or free_ports(1)[0]))
     door.listen(64)
     return door
 
@@ -134,12 +134,15 @@ class Doorstep:
     """
 
     def __init__(
-        self, handle: Callable[[socket.socket], None] | None = None, port: int = 0
+        self,
+        handle: Callable[[socket.socket], None] | None = None,
+        port: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         self.count = 0
         self.waiting: queue.Queue[socket.socket] = queue.Queue()
         self._handle = handle
-        self._door = listen(port)
+        self._door = listen(port, host)
         self.port: int = self._door.getsockname()[1]
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -198,10 +201,10 @@ def proxied(target: int) -> Iterator[TcpProxy]:
 
 @contextlib.contextmanager
 def doorstep(
-    handle: Callable[[socket.socket], None] | None = None, port: int = 0
+    handle: Callable[[socket.socket], None] | None = None, port: int = 0, host: str = "127.0.0.1"
 ) -> Iterator[Doorstep]:
     """A doorstep that is closed at the end."""
-    door = Doorstep(handle, port)
+    door = Doorstep(handle, port, host)
     try:
         yield door
     finally:

@@ -53,7 +53,6 @@ _PASSING: Final = frozenset(
     {
         ReasonCode.SERVER_UNAVAILABLE,
         ReasonCode.SERVER_BUSY,
-        ReasonCode.SERVER_SHUTTING_DOWN,
         ReasonCode.QUOTA_EXCEEDED,
         ReasonCode.CONNECTION_RATE_EXCEEDED,
     }
