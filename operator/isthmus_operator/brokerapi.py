@@ -1,13 +1,15 @@
 """What a broker says of itself, asked through the API server; see docs/admin-api.md.
 
-The API server drops `Authorization`, so the key goes in a header of its own.
+The API server drops `Authorization`, so the key goes in a header of its own. What does not look as
+agreed is refused here, so that nobody further in has to doubt it: an image may be anything.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from isthmus_operator import names
 from isthmus_operator.cluster import KubeCluster
@@ -15,6 +17,60 @@ from isthmus_operator.errors import BrokerError
 from isthmus_operator.observation import Direction, LinkReport, NodeReport
 
 _KEY: Final = "X-Isthmus-Key"
+_STATUS: Final = "/api/v5/status"
+_LINKS: Final = "/api/v5/cluster/links"
+_END_OF_TIME: Final = 253402300799.0
+"""The last second that a date can say: the end of the year 9999."""
+
+Answered = TypeVar("Answered")
+
+Words = Annotated[str, Field(max_length=4096)]
+Instant = Annotated[float, Field(ge=0, le=_END_OF_TIME)]
+
+
+class _Part(BaseModel):
+    """Strict in what it names; what later brokers add is ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class _Configuration(_Part):
+    source_hash: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    error: Words = ""
+
+
+class _Status(_Part):
+    version: Words
+    configuration: _Configuration
+
+
+class _Direction(_Part):
+    state: Words
+    reason: Words = ""
+    since: Instant | None = None
+    last_seen: Instant | None = None
+    routes: Annotated[int, Field(ge=0)] = 0
+
+    def told(self) -> Direction:
+        return Direction(self.state, self.reason, self.since, self.last_seen, self.routes)
+
+
+class _Node(_Part):
+    incoming: _Direction
+    outgoing: _Direction
+
+
+class _Link(_Part):
+    name: Words
+    node_status: Annotated[list[_Node], Field(min_length=1)]
+
+    def told(self) -> LinkReport:
+        own = self.node_status[0]
+        return LinkReport(own.incoming.told(), own.outgoing.told())
+
+
+_STATUS_SHAPE: Final[TypeAdapter[_Status]] = TypeAdapter(_Status)
+_LINKS_SHAPE: Final[TypeAdapter[list[_Link]]] = TypeAdapter(list[_Link])
 
 
 async def report(
@@ -23,50 +79,43 @@ async def report(
     """Ask a broker what it runs and how its links are.
 
     Raises:
-        ClusterError: there was no answer.
-        BrokerError: the answer is not as agreed.
+        ClusterError: the API server did not answer, or lets us not through.
+        BrokerError: the broker did not answer, or not as agreed.
     """
     headers = {_KEY: api_key}
     status, links = await asyncio.gather(
         *(
             cluster.pod_proxy(namespace, pod, names.API_PORT, path, headers)
-            for path in ("/api/v5/status", "/api/v5/cluster/links")
+            for path in (_STATUS, _LINKS)
         )
     )
-    try:
-        return parsed(pod, status, links, now)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        message = f"the admin API of pod {pod} answers otherwise than expected: {error!r}"
-        raise BrokerError(f"{message}; is the image an Isthmus broker?") from error
+    return parsed(pod, status, links, now)
 
 
-def parsed(pod: str, status: Any, links: Any, now: float) -> NodeReport:
+def parsed(pod: str, status: bytes, links: bytes, now: float) -> NodeReport:
     """The two answers as plain values.
 
     Raises:
-        KeyError, TypeError, IndexError, ValueError: they are not as agreed.
+        BrokerError: they are not as agreed.
     """
-    configuration = status["configuration"]
+    said = _checked(pod, _STATUS, status, _STATUS_SHAPE)
     return NodeReport(
         pod,
         now,
-        version=str(status["version"]),
-        source_hash=str(configuration.get("source_hash") or ""),
-        error=str(configuration.get("error") or ""),
-        links={str(link["name"]): _link(link) for link in links},
+        version=said.version,
+        source_hash=said.configuration.source_hash,
+        error=said.configuration.error,
+        links={link.name: link.told() for link in _checked(pod, _LINKS, links, _LINKS_SHAPE)},
     )
 
 
-def _link(link: Mapping[str, Any]) -> LinkReport:
-    told = link["node_status"][0]
-    return LinkReport(_direction(told["incoming"]), _direction(told["outgoing"]))
-
-
-def _direction(told: Mapping[str, Any]) -> Direction:
-    return Direction(
-        state=str(told["state"]),
-        reason=str(told.get("reason") or ""),
-        since=told.get("since"),
-        last_seen=told.get("last_seen"),
-        routes=int(told.get("routes") or 0),
-    )
+def _checked(pod: str, path: str, answer: bytes, shape: TypeAdapter[Answered]) -> Answered:
+    try:
+        return shape.validate_json(answer)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise BrokerError(
+            f"the admin API of pod {pod} answers {path} otherwise than expected: {where}:"
+            f" {first['msg']}; is the image an Isthmus broker?"
+        ) from error

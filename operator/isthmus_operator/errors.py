@@ -5,7 +5,8 @@
 - `ClusterError`: a Kubernetes API server's, or the way to it.
   - `Unreachable`: no answer in time. Tried again.
   - `Unauthorized`: it does not know us, or has no rights for us; needs somebody's hand.
-  - `Refused`: it answered that the object can't be so (schema, admission, quota, conflict).
+  - `Refused`: it answered that the object can't be so (schema, admission, quota).
+    - `Conflict`: somebody else has changed it since it was read, or it exists already.
   - `Terminating`: the namespace is going away, and takes what we would make with it.
 - `BrokerError`: a broker's admin API did not answer, or not as agreed.
 
@@ -44,6 +45,10 @@ class Unauthorized(ClusterError):
 
 class Refused(ClusterError):
     """The object can't be so: 400, 409, 413, 422."""
+
+
+class Conflict(Refused):
+    """It was changed since it was read, or exists already: 409."""
 
 
 class Terminating(ClusterError):

@@ -1,7 +1,8 @@
 """Who leads: one of several operators, by a Lease (coordination.k8s.io).
 
 Clocks of machines differ, so a leader counts as gone when its Lease has not *changed* for its
-duration, by our own clock.
+duration, by our own clock. A leader stops before that, counted from the begin of its last renewal
+that succeeded, also where the API server leaves it without an answer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from isthmus_operator.cluster import KubeCluster
-from isthmus_operator.errors import ClusterError, Refused
+from isthmus_operator.errors import ClusterError, Conflict
 
 DURATION: Final = 10.0
 """Seconds after which another may lead."""
@@ -33,7 +34,9 @@ class Lease:
         self._namespace = namespace
         self._name = name
         self._identity = identity
-        self._seen = ("", 0.0)
+        self._seen: tuple[Any, float] = (None, 0.0)
+        self._until = 0.0
+        self._trouble = ""
 
     async def acquire(self) -> None:
         """Wait until we lead."""
@@ -43,18 +46,21 @@ class Lease:
 
     async def hold(self) -> None:
         """Keep it; returns when it is lost."""
-        renewed = time.monotonic()
-        while time.monotonic() - renewed < GIVE_UP:
-            await asyncio.sleep(RENEW)
-            if await self._try():
-                renewed = time.monotonic()
+        while (left := self._until - time.monotonic()) > 0:
+            await asyncio.sleep(min(RENEW, left))
+            try:
+                async with asyncio.timeout(max(0.0, self._until - time.monotonic())):
+                    await self._try()
+            except TimeoutError:
+                break
         _log.warning("lost the lease", lease=f"{self._namespace}/{self._name}")
 
     async def release(self) -> None:
         """Let another lead at once."""
+        self._until = 0.0
         try:
             found = await self._cluster.get("Lease", self._namespace, self._name)
-            if found is not None and found["spec"].get("holderIdentity") == self._identity:
+            if found is not None and (found.get("spec") or {}).get("holderIdentity") == self._identity:
                 found["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
                 await self._cluster.replace(found)
         except ClusterError as error:
@@ -62,30 +68,45 @@ class Lease:
 
     async def _try(self) -> bool:
         """Take or renew it; whether it is ours now."""
+        begun = time.monotonic()
         try:
-            found = await self._cluster.get("Lease", self._namespace, self._name)
-            if found is None:
-                await self._cluster.create(self._manifest())
-                return True
-            if not self._free(found):
-                return False
-            found["spec"] = self._spec(found["spec"])
-            await self._cluster.replace(found)
-        except Refused:
-            return False  # somebody was faster
+            ours = await self._taken()
+        except Conflict:
+            return False  # somebody was faster; the next look tells who
         except ClusterError as error:
-            _log.debug("lease not renewed", error=str(error))
+            self._tell(str(error))
             return False
+        self._until = begun + GIVE_UP if ours else 0.0
+        self._tell("")
+        return ours
+
+    async def _taken(self) -> bool:
+        found = await self._cluster.get("Lease", self._namespace, self._name)
+        if found is None:
+            await self._cluster.create(self._manifest())
+            return True
+        if not self._free(found):
+            return False
+        await self._cluster.replace({**found, "spec": self._spec(found.get("spec") or {})})
         return True
 
+    def _tell(self, trouble: str) -> None:
+        """Say once what is wrong, not at each look."""
+        if trouble and trouble != self._trouble:
+            _log.warning("no access to the lease, tried again", error=trouble)
+        self._trouble = trouble
+
     def _free(self, found: dict[str, Any]) -> bool:
-        holder = found["spec"].get("holderIdentity")
+        spec = found.get("spec") or {}
+        holder = spec.get("holderIdentity")
         if not holder or holder == self._identity:
             return True
-        version = found["metadata"]["resourceVersion"]
-        if version != self._seen[0]:
-            self._seen = (version, time.monotonic())
-        return time.monotonic() - self._seen[1] >= DURATION
+        # Not its resourceVersion: whoever else annotates it does not renew it.
+        mark = (holder, spec.get("renewTime"), spec.get("leaseTransitions"))
+        if mark != self._seen[0]:
+            self._seen = (mark, time.monotonic())
+        lasts = float(spec.get("leaseDurationSeconds") or DURATION)
+        return time.monotonic() - self._seen[1] >= lasts
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -102,6 +123,6 @@ class Lease:
             "holderIdentity": self._identity,
             "leaseDurationSeconds": int(DURATION),
             "renewTime": now,
-            "acquireTime": before.get("acquireTime", now) if ours else now,
-            "leaseTransitions": int(before.get("leaseTransitions", 0)) + (0 if ours else 1),
+            "acquireTime": before.get("acquireTime") or now if ours else now,
+            "leaseTransitions": int(before.get("leaseTransitions") or 0) + (0 if ours else 1),
         }

@@ -14,7 +14,7 @@ import kopf
 import structlog
 from kopf._core.engines.peering import Identity
 
-from isthmus_operator import __version__, access, handlers, names
+from isthmus_operator import __version__, access, handlers, kubeconfig, names
 from isthmus_operator.access import Access
 from isthmus_operator.board import LINK
 from isthmus_operator.cluster import Clusters, KubeCluster
@@ -49,7 +49,7 @@ async def operate(settings: Settings) -> int:
     stop = _stop_on_signals()
     runner = await health.serve(settings.health_port) if settings.health_port else None
     try:
-        async with _leading(settings, home, health, stop) as lost:
+        async with _leading(settings, clusters, health, stop) as lost:
             if not stop.is_set():
                 await _lead(settings, reached, home, reconciler, health, stop)
             return 1 if lost.is_set() else 0
@@ -98,7 +98,7 @@ async def _lead(
 
 @contextlib.asynccontextmanager
 async def _leading(
-    settings: Settings, home: KubeCluster, health: Health, stop: asyncio.Event
+    settings: Settings, clusters: Clusters, health: Health, stop: asyncio.Event
 ) -> AsyncIterator[asyncio.Event]:
     """Lead for as long as the block runs; `stop` is set where the lead is lost."""
     lost = asyncio.Event()
@@ -106,7 +106,7 @@ async def _leading(
         health.leads(True)
         yield lost
         return
-    lease = Lease(home, settings.lease_namespace, settings.lease_name, settings.identity)
+    lease = Lease(clusters.home, settings.lease_namespace, settings.lease_name, settings.identity)
     if not await _unless(stop, lease.acquire()):
         yield lost
         return
@@ -115,6 +115,7 @@ async def _leading(
     async def hold() -> None:
         await lease.hold()
         lost.set()
+        await clusters.close()  # another one leads soon: what is under way must not go on
         stop.set()
 
     holding = asyncio.create_task(hold(), name="lease")
@@ -167,7 +168,7 @@ async def _canary(settings: Settings, home: KubeCluster, health: Health) -> None
 
 def _reached(settings: Settings) -> Access:
     if settings.kubeconfig is not None:
-        return access.of_file(settings.kubeconfig)
+        return kubeconfig.of_file(settings.kubeconfig)
     return access.of_pod(*settings.api)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Final, Literal
 from isthmus_operator import __version__
 from isthmus_operator.errors import OperatorError
 
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -48,7 +50,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """
     get = environment.get
     port = get("ISTHMUS_HEALTH_PORT", "8080")
-    if not port.isdecimal() or int(port) > 65535:
+    if not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise SettingsError(f"ISTHMUS_HEALTH_PORT is {port!r}: expected a port, or 0 for none")
     level = get("ISTHMUS_LOG_LEVEL", "info")
     if level not in LEVELS:
@@ -57,9 +59,8 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     if form not in ("json", "text"):
         raise SettingsError(f"ISTHMUS_LOG_FORMAT is {form!r}: expected json or text")
     kubeconfig = get("KUBECONFIG", "")
-    names = get("ISTHMUS_NAMESPACES", "").split(",")
     return Settings(
-        namespaces=tuple(name.strip() for name in names if name.strip()),
+        namespaces=_namespaces(get("ISTHMUS_NAMESPACES", "")),
         broker_image=get("ISTHMUS_BROKER_IMAGE", "") or f"isthmus-broker:{__version__}",
         lease_namespace=get("ISTHMUS_LEASE_NAMESPACE", ""),
         lease_name=get("ISTHMUS_LEASE_NAME", "") or "isthmus-operator",
@@ -70,3 +71,14 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         kubeconfig=Path(kubeconfig).expanduser() if kubeconfig else None,
         api=(get("KUBERNETES_SERVICE_HOST", ""), get("KUBERNETES_SERVICE_PORT", "443")),
     )
+
+
+def _namespaces(value: str) -> tuple[str, ...]:
+    found = [name.strip() for name in value.split(",") if name.strip()]
+    for name in found:
+        if not _NAMESPACE.fullmatch(name):
+            raise SettingsError(
+                f"ISTHMUS_NAMESPACES has {name!r}: expected names of namespaces, with commas"
+                " between them"
+            )
+    return tuple(dict.fromkeys(found))

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,23 +20,21 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 
-from isthmus_operator import access, names
+from isthmus_operator import names
 from isthmus_operator.access import Access
-from isthmus_operator.errors import (
-    ClusterError,
-    Refused,
-    ResourceError,
-    Terminating,
-    Unauthorized,
-    Unreachable,
-)
+from isthmus_operator.cluster.answers import document, error_of, is_status, words
+from isthmus_operator.cluster.breaker import Breaker, NoBreaker
+from isthmus_operator.cluster.watch import OnEvent, Watch
+from isthmus_operator.errors import BrokerError, Refused, Terminating, Unauthorized, Unreachable
 
 Manifest = dict[str, Any]
-OnEvent = Callable[[str, str, Mapping[str, Any]], None]
-"""Kind, `ADDED`, `MODIFIED` or `DELETED`, object."""
-
+Manifests = list[Manifest]
 DEADLINE: Final = 10.0
-_WATCH: Final = 240
+_CONNECT: Final = 5.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)  # the rest is DEADLINE's
+_PAGE: Final = 500
+_MOST: Final = 64 * 1024 * 1024
+"""Bytes of an answer; a page of the largest objects has less."""
 _KINDS: Final = {
     "ConfigMap": ("api/v1", "configmaps"),
     "Event": ("api/v1", "events"),
@@ -56,15 +53,18 @@ _KINDS: Final = {
 }
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
-_REFUSALS: Final = {400, 404, 405, 409, 413, 415, 422}
 _TOKEN_AGE: Final = 60.0
 
 
 class KubeCluster:
     """A client of one API server."""
 
-    def __init__(self, reached: Access) -> None:
+    def __init__(
+        self, reached: Access, *, deadline: float = DEADLINE, breaker: Breaker | None = None
+    ) -> None:
         self._access = reached
+        self._deadline = deadline
+        self.breaker = breaker or NoBreaker()
         self._api = _client(reached)
         self._bearer = ("", 0.0)
         self.closed = False
@@ -90,14 +90,14 @@ class KubeCluster:
         return found
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """Make an object that is not there yet; `Refused` where it is."""
+        """Make an object that is not there yet; `Conflict` where it is."""
         meta = manifest["metadata"]
         found = await self._call("POST", _path(manifest["kind"], meta["namespace"]), {}, manifest)
         assert found is not None  # noqa: S101 - 404 is an error here
         return found
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        """Replace an object; `Refused` where its resourceVersion is another by now."""
+        """Replace an object; `Conflict` where its resourceVersion is another by now."""
         meta = manifest["metadata"]
         path = _path(manifest["kind"], meta["namespace"], meta["name"])
         found = await self._call("PUT", path, {}, manifest)
@@ -119,13 +119,9 @@ class KubeCluster:
         """Read an object; None where there is none."""
         return await self._call("GET", _path(kind, namespace, name), absent=True)
 
-    async def list(self, kind: str, namespace: str, selector: str) -> list[Manifest]:
+    async def list(self, kind: str, namespace: str, selector: str) -> Manifests:
         """All objects of a kind that have the labels; `namespace` empty: in all."""
-        query = {"labelSelector": selector} if selector else {}
-        found = await self._call("GET", _path(kind, namespace), query) or {}
-        version = found.get("apiVersion", "")  # lists leave it out of their items
-        items = found.get("items") or ()
-        return [{"apiVersion": version, "kind": kind, **one} for one in items]
+        return (await self.list_at(kind, namespace, selector))[0]
 
     async def annotate_pod(self, namespace: str, name: str, key: str, value: str) -> None:
         """Set an annotation of a pod, if it is there."""
@@ -166,16 +162,21 @@ class KubeCluster:
 
     async def pod_proxy(
         self, namespace: str, pod: str, port: int, path: str, headers: Mapping[str, str]
-    ) -> Manifest:
-        """GET something of a pod by way of the API server; the answer is a JSON document.
+    ) -> bytes:
+        """GET something of a pod by way of the API server, which drops `Authorization`.
 
         Raises:
-            ClusterError: also where the pod did not answer.
+            BrokerError: the pod did not answer, or with an error.
+            Unauthorized: we may not ask it.
         """
-        base = _path("Pod", namespace, f"{pod}:{port}")
-        found = await self._call("GET", f"{base}/proxy{path}", headers=headers)
-        assert found is not None  # noqa: S101 - 404 is an error here
-        return found
+        whole = f"{_path('Pod', namespace, f'{pod}:{port}')}/proxy{path}"
+        status, text = await self._answer("GET", whole, headers=headers, behind=True)
+        if status < 400:
+            return text
+        if is_status(text):
+            error = error_of(status, text, f"GET {whole}")
+            raise error if isinstance(error, Unauthorized) else BrokerError(str(error))
+        raise BrokerError(f"GET {path} of pod {pod}: {status}: {words(text)}")
 
     # -- watching ----------------------------------------------------------------------------------
 
@@ -183,34 +184,50 @@ class KubeCluster:
         self, kinds: Sequence[str], namespace: str, selector: str, on_event: OnEvent
     ) -> None:
         """Tell of every change of such objects until cancelled; first of all that are there."""
-        await asyncio.gather(*(self._watch(kind, namespace, selector, on_event) for kind in kinds))
+        async with asyncio.TaskGroup() as group:
+            for kind in kinds:
+                group.create_task(Watch(self, kind, namespace, selector, on_event).run())
 
-    async def _watch(self, kind: str, namespace: str, selector: str, on_event: OnEvent) -> None:
-        pause = 1.0
-        while not self.closed:
-            begun = time.monotonic()
-            with contextlib.suppress(ClusterError):
-                await self._stream(kind, namespace, selector, on_event)
-            pause = 1.0 if time.monotonic() - begun > 30 else min(pause * 2, 30.0)
-            await asyncio.sleep(pause)
+    async def list_at(self, kind: str, namespace: str, selector: str) -> tuple[Manifests, str]:
+        """As `list`, and the revision to go on from."""
+        found: Manifests = []
+        token = ""
+        while True:
+            query = {"limit": str(_PAGE), "labelSelector": selector, "continue": token}
+            filled = {key: value for key, value in query.items() if value}
+            page = await self._call("GET", _path(kind, namespace), filled) or {}
+            version = page.get("apiVersion", "")  # lists leave it out of their items
+            found += [
+                {"apiVersion": version, "kind": kind, **one} for one in page.get("items") or ()
+            ]
+            meta = page.get("metadata") or {}
+            token = meta.get("continue") or ""
+            if not token:
+                return found, str(meta.get("resourceVersion") or "")
 
-    async def _stream(self, kind: str, namespace: str, selector: str, on_event: OnEvent) -> None:
-        query = {"watch": "true", "labelSelector": selector, "timeoutSeconds": str(_WATCH)}
-        timeout = aiohttp.ClientTimeout(total=_WATCH + 30, connect=DEADLINE)
-        answer = await self._send("GET", _path(kind, namespace), query, timeout=timeout)
-        response: aiohttp.ClientResponse = answer.response
+    async def lines(
+        self, kind: str, namespace: str, query: Mapping[str, str], silence: float
+    ) -> AsyncGenerator[bytes, None]:
+        """A stream of lines until the other side ends it; an empty one once it is open.
+
+        Close it by `contextlib.aclosing`.
+
+        Raises:
+            ClusterError: refused, not reached, or nothing came for `silence` seconds.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=silence)
+        path = _path(kind, namespace)
         try:
-            if response.status >= 400:
-                raise _error(response.status, await response.text())
-            async for line in response.content:
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    return
-                on_event(kind, event["type"], event["object"])
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Unreachable(_words(error)) from error
-        finally:
-            response.close()
+            answer = await self._send("GET", path, query, timeout=timeout)
+            async with answer.response as response:
+                if response.status >= 400:
+                    raise error_of(response.status, await response.read(), f"watch {path}")
+                self.breaker.succeeded()
+                yield b""
+                async for line in response.content:
+                    yield line
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(self._words(error, silence)) from error
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -222,24 +239,51 @@ class KubeCluster:
         body: Mapping[str, Any] | None = None,
         content: str = "application/json",
         *,
-        headers: Mapping[str, str] | None = None,
         absent: bool = False,
     ) -> Manifest | None:
-        try:
-            async with asyncio.timeout(DEADLINE):
-                answer = await self._send(method, path, query, body, content, headers)
-                text = (await answer.read()).decode(errors="replace")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(_words(error)) from error
-        if answer.status == 404 and absent:
+        status, text = await self._answer(method, path, query, body, content)
+        if status == 404 and absent:
             return None
-        if answer.status >= 400:
-            raise _error(answer.status, text)
-        try:
-            found: Manifest = json.loads(text)
-        except ValueError as error:
-            raise Unreachable("the answer is no JSON") from error
+        if status >= 400:
+            raise error_of(status, text, f"{method} {path}")
+        found = document(text)
+        if found is None or "kind" not in found:
+            raise Refused(
+                f"{method} {path}: expected an object of the Kubernetes API, and something else"
+                f" came; is {self._access.server} an API server?"
+            )
         return found
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        *,
+        behind: bool = False,
+    ) -> tuple[int, bytes]:
+        """Status and body of an answer; `behind`: a pod's, whose lateness is its own."""
+        self.breaker.begin(time.monotonic())
+        try:
+            async with asyncio.timeout(self._deadline):
+                answer = await self._send(method, path, query, body, content, headers)
+                async with answer.response as response:
+                    text = await _limited(response)
+        except (aiohttp.ClientError, OSError) as error:
+            said = self._words(error, self._deadline)
+            if behind and not isinstance(error, aiohttp.ClientError):
+                self.breaker.given_up()
+                raise BrokerError(f"{path}: no answer within {self._deadline:g} s") from error
+            self.breaker.failed(said, time.monotonic())
+            raise Unreachable(said) from error
+        except BaseException:
+            self.breaker.given_up()
+            raise
+        self.breaker.succeeded()
+        return response.status, text
 
     async def _send(
         self,
@@ -251,21 +295,25 @@ class KubeCluster:
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 - passed on
     ) -> Any:
+        if self.closed:
+            raise Unreachable(f"{self._access.server}: not used any more")
         url = f"{self._access.server}{path}" + (f"?{urlencode(query)}" if query else "")
         sent = {"Content-Type": content, "Accept": "application/json", **(headers or {})}
         token = self._token()
-        if token:
-            sent["Authorization"] = f"Bearer {token}"
-        try:
-            return await self._api.rest_client.request(  # type: ignore[no-untyped-call]
-                method,
-                url,
-                headers=sent,
-                body=body,
-                _request_timeout=timeout or aiohttp.ClientTimeout(total=DEADLINE),
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(_words(error)) from error
+        if token or self._access.basic:
+            sent["Authorization"] = f"Bearer {token}" if token else f"Basic {self._access.basic}"
+        return await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+            method, url, headers=sent, body=body, _request_timeout=timeout or _TIMEOUT
+        )
+
+    def _words(self, error: Exception, limit: float) -> str:
+        """What went wrong on the way; with the server's name, as of several."""
+        server = self._access.server
+        if isinstance(error, TimeoutError) and not isinstance(
+            error, aiohttp.ConnectionTimeoutError
+        ):
+            return f"{server}: no answer within {limit:g} s"
+        return f"{server}: {str(error) or type(error).__name__}"
 
     def _token(self) -> str:
         token, read_at = self._bearer
@@ -273,47 +321,6 @@ class KubeCluster:
             token = self._access.bearer()
             self._bearer = (token, time.monotonic())
         return token
-
-
-class Clusters:
-    """Home, and the other Kubernetes clusters as long as somebody needs them."""
-
-    def __init__(self, home: KubeCluster) -> None:
-        self.home = home
-        self._clusters: dict[str, KubeCluster] = {}
-        self._users: dict[tuple[str, str], str] = {}
-
-    async def remote(self, user: tuple[str, str], kubeconfig: bytes) -> KubeCluster:
-        """The cluster of a kubeconfig, for the BrokerCluster `user`; the same for the same content.
-
-        Raises:
-            ResourceError: it can't be used.
-        """
-        reached = access.of_secret(kubeconfig)
-        digest = reached.digest
-        if digest not in self._clusters:
-            try:
-                self._clusters[digest] = KubeCluster(reached)
-            except (OSError, ValueError) as error:
-                message = "the kubeconfig can't be used: its certificates or its key are not PEM"
-                raise ResourceError("KubeconfigInvalid", message) from error
-        if self._users.get(user) != digest:
-            await self.release(user)
-            self._users[user] = digest
-        return self._clusters[digest]
-
-    async def release(self, user: tuple[str, str]) -> None:
-        """A BrokerCluster needs its cluster no more; closed where nobody else does."""
-        digest = self._users.pop(user, None)
-        if digest is not None and digest not in self._users.values():
-            cluster = self._clusters.pop(digest, None)
-            if cluster is not None:
-                await cluster.close()
-
-    async def close(self) -> None:
-        """Close all."""
-        for cluster in (self.home, *self._clusters.values()):
-            await cluster.close()
 
 
 def _client(reached: Access) -> ApiClient:
@@ -325,6 +332,10 @@ def _client(reached: Access) -> ApiClient:
     configuration = Configuration(host=reached.server)
     configuration.ca_cert_data = reached.ca or None
     configuration.tls_server_name = reached.server_name or None
+    configuration.verify_ssl = reached.verify
+    configuration.proxy = reached.proxy or None
+    # Python is stricter than kubectl: CAs of many clusters have no key identifiers.
+    configuration.disable_strict_ssl_verification = True
     configuration.client_session_kwargs = {"trust_env": False}
     with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
         if reached.certificate:
@@ -341,25 +352,16 @@ def _path(kind: str, namespace: str, name: str = "") -> str:
     return f"/{base}{scope}/{plural}" + (f"/{quote(name, safe=':')}" if name else "")
 
 
-def _error(status: int, text: str) -> ClusterError:
-    try:
-        document = json.loads(text)
-        message = str(document.get("message") or text)
-        cause = str(document.get("details", {}).get("causes", ""))
-    except (ValueError, AttributeError):
-        message, cause = text, ""
-    message = f"{status}: {message[:500]}"
-    if "NamespaceTerminating" in cause or "because it is being terminated" in message:
-        return Terminating(message)
-    if status in (401, 403):
-        return Unauthorized(message)
-    return Refused(message) if status in _REFUSALS else Unreachable(message)
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {DEADLINE:.0f} s"
-    return str(error) or type(error).__name__
+async def _limited(response: aiohttp.ClientResponse) -> bytes:
+    """The body; what stands behind a proxy could send without end."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > _MOST:
+            raise aiohttp.ClientPayloadError(f"the answer has more than {_MOST} bytes")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _same(wanted: Any, live: Any) -> bool:
