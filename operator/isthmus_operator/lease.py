@@ -60,9 +60,10 @@ class Lease:
         self._until = 0.0
         try:
             found = await self._cluster.get("Lease", self._namespace, self._name)
-            if found is not None and (found.get("spec") or {}).get("holderIdentity") == self._identity:
-                found["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-                await self._cluster.replace(found)
+            spec = (found or {}).get("spec") or {}
+            if found is not None and spec.get("holderIdentity") == self._identity:
+                spec |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+                await self._cluster.replace({**found, "spec": spec})
         except ClusterError as error:
             _log.debug("lease not released", error=str(error))
 
