@@ -28,6 +28,15 @@ def say(text: str) -> None:
 def working(what: str, detail: Callable[[], str] = str) -> Iterator[None]:
     """Tell how long work has been going on, `detail` of it, and at its end how long it took."""
     begun = time.monotonic()
+    with ticking(what, detail):
+        yield
+    say(f"  {what}: {duration(time.monotonic() - begun)}")
+
+
+@contextmanager
+def ticking(what: str, detail: Callable[[], str] = str) -> Iterator[None]:
+    """Tell how long work has been going on, and nothing at its end."""
+    begun = time.monotonic()
     done = threading.Event()
     ticker = threading.Thread(target=_tick, args=(what, detail, begun, done), daemon=True)
     ticker.start()
@@ -36,7 +45,6 @@ def working(what: str, detail: Callable[[], str] = str) -> Iterator[None]:
     finally:
         done.set()
         ticker.join()
-    say(f"  {what}: {duration(time.monotonic() - begun)}")
 
 
 def _tick(what: str, detail: Callable[[], str], begun: float, done: threading.Event) -> None:

@@ -9,4 +9,5 @@
 - `view`: how it looks (pure)
 - `keyboard`, `live`: the live view and its keys
 - `still`: a picture of it for the README
+- `kubernetes`, `crossing`: the same on two Kubernetes clusters; a message from one to the other
 """
