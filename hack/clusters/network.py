@@ -107,11 +107,20 @@ class Network:
             with locked("namespaces"):
                 commands.run(["ip", "netns", "delete", self.namespace])
                 _remove_folder()
-        if not self.free():
-            _ip("link", "delete", self.cable)
+        self._remove_cable()
         with locked("firewall"):
             if not any(Path("/sys/class/net").glob(f"{_CABLE}*")):
                 _let_pass_no_longer()
+
+    def _remove_cable(self) -> None:
+        """Remove what may go by itself: the kernel takes its time with a namespace's end of it."""
+        if self.free():
+            return
+        try:
+            _ip("link", "delete", self.cable)
+        except Failed:
+            if not self.free():
+                raise
 
 
 def _remove_folder() -> None:
