@@ -92,9 +92,10 @@ def test_what_is_not_seen_fails_says_why_and_leaves_nothing(start: Start, tmp_pa
     assert clusters_of(process) == []
 
 
-def test_one_that_is_ended_takes_its_clusters_along(start: Start) -> None:
+def test_one_that_is_ended_takes_its_clusters_along(start: Start, tmp_path: Path) -> None:
     process = start({})
     wait_for(lambda: len(clusters_of(process)) == 2, ENDED)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(ENDED) == 128 + signal.SIGTERM
+    status = process.wait(ENDED)
+    assert status == 128 + signal.SIGTERM, (tmp_path / "said").read_text()
     assert clusters_of(process) == []
