@@ -22,11 +22,12 @@ _CLOSE_TIMEOUT: Final = 5.0
 class WebSocketTransport:
     """What an `Outbox` needs of a transport, over a WebSocket: sends in order, in a task."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, socket: web.WebSocketResponse, tcp: asyncio.Transport | None) -> None:
         self.outbox: Outbox | None = None
         self.readable = asyncio.Event()
         self.readable.set()
         self._socket = socket
+        self._tcp = tcp
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._more = asyncio.Event()
@@ -57,6 +58,8 @@ class WebSocketTransport:
         self._waiting.clear()
         self._size = 0
         self.close()
+        if self._tcp is not None:
+            self._tcp.abort()  # what aiohttp has taken already may never get through
 
     def pause_reading(self) -> None:
         """Take no more messages for now."""
@@ -93,7 +96,7 @@ async def serve(door: Door, request: web.Request) -> web.WebSocketResponse:
         protocols=_PROTOCOLS, max_msg_size=limit, compress=False, timeout=_CLOSE_TIMEOUT
     )
     await socket.prepare(request)
-    transport = WebSocketTransport(socket)
+    transport = WebSocketTransport(socket, request.transport)
     outbox = Outbox(transport, door.ticker, door.node.counters, door.outbox_limit)
     transport.outbox = outbox
     tcp = request.transport
