@@ -230,7 +230,9 @@ class Server:
         try:
             self._api = await serve(self, bind)
         except OSError as error:
-            raise ListenError(f"api: {bind}: {error.strerror or error}") from error
+            # The error's own text has the address once more.
+            what = os.strerror(error.errno) if error.errno else str(error)
+            raise ListenError(f"api: {bind}: {what}") from error
         log.info("listening", listener="api", bind=str(bind))
 
     async def _open_listeners(
