@@ -2,7 +2,8 @@
 
 Beside the probe, a flood of other messages runs all the time. Before the fault, its subscriber
 takes them; then it stops reading, or the broker that it is connected to, across a link, freezes.
-Everything else stays as it was.
+Everything else stays as it was. What the machine does to latency meanwhile is told by another
+broker of the same kind, which nothing happens to and which is measured in turn.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -18,9 +20,9 @@ from benchmarks.brokers import Broker, Pair
 from benchmarks.latency import Latency, Probe, summary
 
 FLOOD: Final = 16 << 20
-"""Bytes a second, about, if a message a millisecond is measured."""
+"""Bytes a second, about: a burst every other millisecond."""
 _TOPIC: Final = "bench/flood"
-_BURST: Final = 16
+_BURST: Final = 32
 """Messages of a KiB beside each one that is measured."""
 _SMALL: Final = 64 << 10
 """Bytes that the kernel keeps for a subscriber: soon full."""
@@ -30,30 +32,47 @@ _WARM: Final = 0.5
 
 @dataclass(frozen=True)
 class Fault:
-    """Latency of somebody who has nothing to do with it."""
+    """Latency of somebody who has nothing to do with it, and with an untouched broker."""
 
     before: Latency
     during: Latency
+    untouched_before: Latency
+    untouched_during: Latency
+
+    @property
+    def change(self) -> float:
+        """By what factor the median has changed, beyond what the untouched broker has seen."""
+        expected = self.untouched_during.median / self.untouched_before.median
+        return self.during.median / self.before.median / expected
 
 
-def slow_subscriber(broker: Broker, before: float, during: float) -> Fault:
+def slow_subscriber(broker: Broker, untouched: Broker, before: float, during: float) -> Fault:
     """A subscriber stops reading; seconds of either phase."""
-    with _Flood(broker.port, broker.port) as flood, Probe(broker.port, broker.port) as probe:
-        good = _phase(flood, probe, before)
+    with _Flood(broker.port, broker.port) as flood, _Probes(broker, untouched) as probes:
+        good = _phase(flood, probes, before)
         flood.reading = False
-        return Fault(good, _phase(flood, probe, during))
+        return _fault(good, _phase(flood, probes, during))
 
 
-def frozen_peer(pair: Pair, before: float, during: float) -> Fault:
+def frozen_peer(pair: Pair, untouched: Broker, before: float, during: float) -> Fault:
     """The other side of a link stops dead, its connections open: a black hole."""
-    near, far = pair.near.port, pair.far.port
-    with _Flood(near, far) as flood, Probe(near, near) as probe:
-        good = _phase(flood, probe, before)
+    flood = _Flood(pair.near.port, pair.far.port)
+    with flood, _Probes(pair.near, untouched) as probes:
+        good = _phase(flood, probes, before)
         pair.far.process.signal(signal.SIGSTOP)
         try:
-            return Fault(good, _phase(flood, probe, during))
+            return _fault(good, _phase(flood, probes, during))
         finally:
             pair.far.process.signal(signal.SIGCONT)
+
+
+class _Probes(ExitStack):
+    """One at the broker that has a fault, one at the untouched one."""
+
+    def __init__(self, broker: Broker, untouched: Broker) -> None:
+        super().__init__()
+        self.one = self.enter_context(Probe(broker.port, broker.port))
+        self.other = self.enter_context(Probe(untouched.port, untouched.port))
 
 
 class _Flood:
@@ -88,18 +107,29 @@ class _Flood:
             _drain(self._subscriber)
 
 
-def _phase(flood: _Flood, probe: Probe, seconds: float) -> Latency:
-    _measured(flood, probe, _WARM)
-    return summary(_measured(flood, probe, seconds))
+_Phase = tuple[Latency, Latency]
 
 
-def _measured(flood: _Flood, probe: Probe, seconds: float) -> list[float]:
+def _fault(before: _Phase, during: _Phase) -> Fault:
+    return Fault(before[0], during[0], before[1], during[1])
+
+
+def _phase(flood: _Flood, probes: _Probes, seconds: float) -> _Phase:
+    """Latency at the broker, and at the untouched one."""
+    _measured(flood, probes, _WARM)
+    samples, untouched = _measured(flood, probes, seconds)
+    return summary(samples), summary(untouched)
+
+
+def _measured(flood: _Flood, probes: _Probes, seconds: float) -> tuple[list[float], list[float]]:
     samples: list[float] = []
+    untouched: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        samples.append(probe.paced())
+        samples.append(probes.one.paced())
         flood.step()
-    return samples
+        untouched.append(probes.other.paced())
+    return samples, untouched
 
 
 def _drain(sock: socket.socket) -> None:

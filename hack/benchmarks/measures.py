@@ -78,10 +78,12 @@ TABLES: Final = (
         (
             Measure("slow-subscriber.before", "everybody reads, median"),
             Measure("slow-subscriber.during", "a subscriber stops reading, median"),
+            Measure("slow-subscriber.change", "changed by the factor", 2),
             Measure("slow-subscriber.before_p99", "everybody reads, 99th percentile"),
             Measure("slow-subscriber.during_p99", "a subscriber stops reading, 99th percentile"),
             Measure("frozen-peer.before", "the link runs, median"),
             Measure("frozen-peer.during", "the other side is frozen, median"),
+            Measure("frozen-peer.change", "changed by the factor", 2),
             Measure("frozen-peer.before_p99", "the link runs, 99th percentile"),
             Measure("frozen-peer.during_p99", "the other side is frozen, 99th percentile"),
         ),

@@ -111,11 +111,13 @@ def trouble(run: Run) -> None:
     """Faults, and what others notice of them."""
     effort = run.effort
     with hall() as where:
-        broker = where.alone(ISTHMUS)
-        _fault(run, "slow-subscriber", faults.slow_subscriber(broker, effort.before, effort.slow))
+        broker, untouched = where.alone(ISTHMUS), where.alone(ISTHMUS)
+        found = faults.slow_subscriber(broker, untouched, effort.before, effort.slow)
+    _fault(run, "slow-subscriber", found)
     with hall() as where:
-        pair = where.linked(ISTHMUS)
-        _fault(run, "frozen-peer", faults.frozen_peer(pair, effort.before, effort.frozen))
+        pair, untouched = where.linked(ISTHMUS), where.alone(ISTHMUS)
+        found = faults.frozen_peer(pair, untouched, effort.before, effort.frozen)
+    _fault(run, "frozen-peer", found)
 
 
 def bootstrap(run: Run) -> None:
@@ -198,6 +200,7 @@ def _fault(run: Run, key: str, found: Fault) -> None:
         run.results.put(f"{key}.{phase}", ISTHMUS, one.median)
         run.results.put(f"{key}.{phase}_p99", ISTHMUS, one.p99)
         run.say(f"{key}: {phase} {one.median:.0f} µs, 99th percentile {one.p99:.0f}")
+    run.results.put(f"{key}.change", ISTHMUS, found.change)
 
 
 def _note(run: Run, text: str) -> None:
