@@ -26,6 +26,7 @@ from gmqtt.mqtt.package import Package
 from gmqtt.mqtt.protocol import MQTTProtocol
 
 from isthmus_broker.errors import LinkError, PeerError
+from isthmus_broker.link.reasons import GONE, doubt, reason_text, told
 from isthmus_broker.mqtt import packets
 from isthmus_broker.mqtt.codes import V5, ReasonCode
 
@@ -41,7 +42,6 @@ _ADDRESS_TIMEOUT: Final = 5.0
 _PUBACK: Final = 0x40
 _CONNACK: Final = 0x20
 _TLS_ALERT: Final = 0x15
-_GONE: Final = "the other side closed the connection"
 _V311_REFUSALS: Final = {
     1: ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
     2: ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
@@ -165,7 +165,7 @@ async def connect(dial: Dial, handler: Handler) -> LinkClient:
     except TimeoutError as error:
         raise Unreachable(f"{dial.host}: the name was not resolved in time") from error
     except OSError as error:
-        raise Unreachable(f"{dial.host}: {_what(error)}") from error
+        raise Unreachable(f"{dial.host}: {told(error)}") from error
     failures: list[str] = []
     for address in dict.fromkeys(str(entry[4][0]) for entry in found):
         place = f"[{address}]:{dial.port}" if ":" in address else f"{address}:{dial.port}"
@@ -176,7 +176,7 @@ async def connect(dial: Dial, handler: Handler) -> LinkClient:
         except TimeoutError:
             failures.append(f"{place}: no answer within {_ADDRESS_TIMEOUT:.0f} s")
         except (OSError, Unreachable) as error:
-            failures.append(f"{place}: {_what(error)}{_doubt(dial, error)}")
+            failures.append(f"{place}: {told(error)}{doubt(error) if dial.tls else ''}")
         else:
             return LinkClient(client)
         finally:
@@ -332,7 +332,7 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
         asyncio.StreamReaderProtocol.connection_lost(self, exc)
         self._connected.clear()
         if not self._client.lost.done():
-            lost = _what(exc) if exc else _GONE
+            lost = told(exc) if exc else GONE
             self._client.lost.set_result(self._reason or lost)
 
     def pause_writing(self) -> None:
@@ -398,14 +398,6 @@ class _Protocol(MQTTProtocol):  # type: ignore[misc]
             self.close(f"connection refused: {reason_text(code)}")
 
 
-def reason_text(code: int) -> str:
-    """A reason code as people read it."""
-    try:
-        return f"{ReasonCode(code).name.lower().replace('_', ' ')} (0x{code:02X})"
-    except ValueError:
-        return f"reason code 0x{code:02X}"
-
-
 def _length(data: bytes, pos: int) -> tuple[int, int]:
     """Remaining Length at `pos` and where the body begins; -1: not all there yet."""
     value = shift = 0
@@ -415,25 +407,3 @@ def _length(data: bytes, pos: int) -> tuple[int, int]:
             return value, at + 1
         shift += 7
     return (-1 if len(data) < pos + 4 else 1 << 28), pos
-
-
-def _what(error: BaseException) -> str:
-    """What went wrong, without the parts of a message that only repeat the address."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
-    if isinstance(error, socket.gaierror):
-        return error.strerror or str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or (_GONE if isinstance(error, ConnectionError) else type(error).__name__)
-
-
-def _doubt(dial: Dial, error: Exception) -> str:
-    """What may be behind it that a connection was closed where TLS was wanted: no more is told."""
-    refused = isinstance(error, ConnectionRefusedError)
-    closed = isinstance(error, ConnectionError) or str(error) == _GONE
-    if dial.tls is None or refused or not closed:
-        return ""
-    return " (does it speak TLS there, and accept this side's certificate?)"
