@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-CONNACK_SIZE: Final = 4
-SUBACK_SIZE: Final = 5
 PUBACK_SIZE: Final = 4
 PINGREQ: Final = b"\xc0\x00"
 PINGRESP: Final = b"\xd0\x00"
 ACCEPTED: Final = b"\x20\x02\x00\x00"
 """CONNACK of MQTT 3.1.1 for a new session."""
-ACCEPTED_V5: Final = b"\x20\x03\x00\x00\x00"
-"""CONNACK of MQTT 5.0 without properties."""
 
 
 def connect(client_id: str, keep_alive: int = 600) -> bytes:

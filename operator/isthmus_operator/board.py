@@ -191,12 +191,6 @@ class Board:
         """Let a resource be looked at now."""
         self.desk(kind, key).wake.set()
 
-    def wake_all(self) -> None:
-        """Let every resource be looked at, with all its children."""
-        for desk in self._desks.values():
-            desk.dirty = None
-            desk.wake.set()
-
     def _wake_around(self, desk: Desk) -> None:
         """Wake a resource and those that it has to do with."""
         desk.wake.set()

@@ -27,7 +27,6 @@ OWNER: Final = f"{GROUP}/owner"
 """UID of the resource that an object belongs to. Only what carries ours is changed or deleted."""
 CONFIG_REVISION: Final = f"{GROUP}/config-revision"
 """Annotation of pods (not of their template): touched, so that the kubelet refreshes files."""
-CONTENT_HASH: Final = f"{GROUP}/content-hash"
 ORPHANED: Final = f"{GROUP}/orphaned"
 """Of a link's credentials: the link was deleted with `deletionPolicy: Orphan`, and goes on."""
 

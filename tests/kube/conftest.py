@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clusters import Cluster, Failed, temporary
+from isthmus_operator import kubeconfig
+from isthmus_operator.cluster import KubeCluster
 from operators import Operator
 from waiting import wait_for
 from worlds import World
@@ -32,6 +34,21 @@ def both() -> Iterator[tuple[Cluster, Cluster]]:
         home, other = found["home"], found["other"]
         wait_for(lambda: _crds(home), 30.0, "CRDs")
         yield home, other
+
+
+@pytest.fixture
+def home(both: tuple[Cluster, Cluster]) -> Iterator[Cluster]:
+    """The first API server, running whatever a test did to it."""
+    yield both[0]
+    both[0].start_api()
+
+
+@pytest.fixture
+async def kube(home: Cluster) -> AsyncIterator[KubeCluster]:
+    """The operator's own client of it."""
+    found = KubeCluster(kubeconfig.of_file(home.kubeconfig))
+    yield found
+    await found.close()
 
 
 def _crds(home: Cluster) -> bool:

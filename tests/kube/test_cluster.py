@@ -25,20 +25,6 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def home(both: tuple[Cluster, Cluster]) -> Iterator[Cluster]:
-    """The first API server, running whatever a test did to it."""
-    yield both[0]
-    both[0].start_api()
-
-
-@pytest.fixture
-async def kube(home: Cluster) -> AsyncIterator[KubeCluster]:
-    found = KubeCluster(kubeconfig.of_file(home.kubeconfig))
-    yield found
-    await found.close()
-
-
-@pytest.fixture
 def space(home: Cluster) -> Iterator[str]:
     """A namespace."""
     name = f"io-{next(_numbers)}"

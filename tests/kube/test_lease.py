@@ -6,14 +6,14 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clusters import Cluster
-from isthmus_operator import kubeconfig, lease
+from isthmus_operator import lease
 from isthmus_operator.cluster import KubeCluster
 from isthmus_operator.lease import Lease
 from waiting import wait_for
@@ -23,19 +23,6 @@ _OTHERS = 15.0
 """Seconds within which another one has to lead."""
 
 Start = Callable[[str, str], "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def home(both: tuple[Cluster, Cluster]) -> Iterator[Cluster]:
-    yield both[0]
-    both[0].start_api()
-
-
-@pytest.fixture
-async def kube(home: Cluster) -> AsyncIterator[KubeCluster]:
-    found = KubeCluster(kubeconfig.of_file(home.kubeconfig))
-    yield found
-    await found.close()
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from brokers import Brokers
 from emqx import EmqxServer, Manners
+from linked import Gate, Gated
 from proxy import TcpProxy, proxied
 
 
@@ -16,6 +18,12 @@ def proxy() -> Iterator[Callable[[int], TcpProxy]]:
     """Call it with a port for a proxy to it."""
     with contextlib.ExitStack() as opened:
         yield lambda target: opened.enter_context(proxied(target))
+
+
+@pytest.fixture
+def gated(start_broker: Brokers, proxy: Callable[[int], TcpProxy]) -> Gate:
+    """Call it (with settings of us's link) for two clusters with a gate between."""
+    return lambda **settings: Gated(start_broker, proxy, **settings)
 
 
 @pytest.fixture

@@ -14,11 +14,10 @@ from brokers import Broker, Brokers
 from isthmus_broker.mqtt.packets import Publish
 from linked import (
     Collector,
+    Gate,
     People,
-    cluster,
     firsts,
     forwarding,
-    link,
     pair,
     pipeline,
     told,
@@ -27,37 +26,10 @@ from linked import (
     wait_settled,
     wait_state,
 )
-from proxy import TcpProxy
 from waiting import wait_for
 
 WINDOW = 32
 """Messages that may be under way on one connection: those may come twice."""
-
-
-class Gated:
-    """Clusters us and eu, where what us sends to eu passes a proxy."""
-
-    def __init__(
-        self, start_broker: Brokers, proxy: Callable[[int], TcpProxy], **settings: object
-    ) -> None:
-        self.us = start_broker(name="us", start=False)
-        self.eu = start_broker(name="eu", start=False)
-        self.gate = proxy(self.eu.port)
-        self.us.write(cluster("us", link("eu", self.gate.port, **settings)))
-        self.eu.write(cluster("eu", link("us", self.us)))
-        self.us.start()
-        self.eu.start()
-        wait_running(self.us, "eu")
-        wait_running(self.eu, "us")
-
-
-Gate = Callable[..., Gated]
-
-
-@pytest.fixture
-def gated(start_broker: Brokers, proxy: Callable[[int], TcpProxy]) -> Gate:
-    """Call it (with settings of us's link) for two clusters with a gate between."""
-    return lambda **settings: Gated(start_broker, proxy, **settings)
 
 
 def _nothing_lost(accepted: Sequence[bytes], got: list[bytes]) -> None:
@@ -197,10 +169,7 @@ def test_qos_0_waits_for_45_seconds_and_qos_1_for_ever(gated: Gate, people: Peop
     us, eu = sides.us, sides.eu
     people.subscriber(eu, "t")
     wait_routes(us, "eu", 1)
-    sides.gate.hold()
-    eu.kill()
-    sides.gate.cut()
-    wait_for(lambda: told(us, "eu")["status"] != "running", what="us knows")
+    sides.lose_eu()
     here = people.client(us)
     here.send(*(Publish(b"t", b"%d" % number) for number in range(10)))
     here.publish_acknowledged("t", b"of QoS 1")
@@ -217,10 +186,7 @@ def test_a_full_buffer_drops_the_newest_and_counts(gated: Gate, people: People) 
     us, eu = sides.us, sides.eu
     people.subscriber(eu, "t")
     wait_routes(us, "eu", 1)
-    sides.gate.hold()
-    eu.kill()
-    sides.gate.cut()
-    wait_for(lambda: told(us, "eu")["status"] != "running", what="us knows")
+    sides.lose_eu()
     here = people.client(us)
     sent = [b"%04d" % number + bytes(1000) for number in range(200)]
     pipeline(here, "t", sent)

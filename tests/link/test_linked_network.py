@@ -14,6 +14,7 @@ from isthmus_broker.link.peer import QUIET, SILENT, Backoff, Peer
 from isthmus_broker.mqtt.deadlines import Deadlines
 from isthmus_broker.net.ticker import Ticker
 from linked import (
+    Gate,
     People,
     call,
     cluster,
@@ -76,17 +77,10 @@ def test_pauses_between_tries_grow_and_scatter() -> None:
 
 
 @pytest.mark.slow
-def test_a_half_open_connection_is_noticed_and_nothing_is_lost(
-    start_broker: Brokers, people: People, proxy: Proxy
-) -> None:
+def test_a_half_open_connection_is_noticed_and_nothing_is_lost(gated: Gate, people: People) -> None:
     """The network swallows everything: no reset, no end."""
-    us, eu = start_broker(name="us", start=False), start_broker(name="eu", start=False)
-    gate = proxy(eu.port)
-    us.write(cluster("us", link("eu", gate.port, pool_size=2, retry_interval="60s")))
-    eu.write(cluster("eu", link("us", us)))
-    us.start()
-    eu.start()
-    wait_running(us, "eu")
+    sides = gated(pool_size=2, retry_interval="60s")
+    us, eu, gate = sides.us, sides.eu, sides.gate
     there = people.collector(eu, "t")
     wait_routes(us, "eu", 1)
     gate.hold()
@@ -100,16 +94,11 @@ def test_a_half_open_connection_is_noticed_and_nothing_is_lost(
 
 
 def test_a_receiver_that_acknowledges_nothing_is_connected_to_anew(
-    start_broker: Brokers, people: People, proxy: Proxy
+    gated: Gate, people: People
 ) -> None:
     """Signs of life may come all the while: it is the acknowledgements that count."""
-    us, eu = start_broker(name="us", start=False), start_broker(name="eu", start=False)
-    gate = proxy(eu.port)
-    us.write(cluster("us", link("eu", gate.port, pool_size=1, retry_interval="1s")))
-    eu.write(cluster("eu", link("us", us)))
-    us.start()
-    eu.start()
-    wait_running(us, "eu")
+    sides = gated(pool_size=1, retry_interval="1s")
+    us, eu, gate = sides.us, sides.eu, sides.gate
     there = people.collector(eu, "t")
     wait_routes(us, "eu", 1)
     gate.hold()

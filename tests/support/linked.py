@@ -11,12 +11,13 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from brokers import Broker, Brokers
 from isthmus_broker.mqtt.codes import V5, PacketType
 from isthmus_broker.mqtt.packets import Publish
+from proxy import TcpProxy
 from rawmqtt import CLOSED, Closed, RawClient
 from waiting import DEADLINE, wait_for
 
@@ -51,6 +52,33 @@ def pair(start_broker: Brokers, **settings: Any) -> tuple[Broker, Broker]:
     wait_running(us, "eu")
     wait_running(eu, "us")
     return us, eu
+
+
+class Gated:
+    """Clusters us and eu, where what us sends to eu passes a proxy."""
+
+    def __init__(
+        self, start_broker: Brokers, proxy: Callable[[int], TcpProxy], **settings: object
+    ) -> None:
+        self.us = start_broker(name="us", start=False)
+        self.eu = start_broker(name="eu", start=False)
+        self.gate = proxy(self.eu.port)
+        self.us.write(cluster("us", link("eu", self.gate.port, **settings)))
+        self.eu.write(cluster("eu", link("us", self.us)))
+        self.us.start()
+        self.eu.start()
+        wait_running(self.us, "eu")
+        wait_running(self.eu, "us")
+
+    def lose_eu(self) -> None:
+        """End eu behind a gate that stays shut, and wait until us knows."""
+        self.gate.hold()
+        self.eu.kill()
+        self.gate.cut()
+        wait_for(lambda: told(self.us, "eu")["status"] != "running", what="us knows")
+
+
+Gate = Callable[..., Gated]
 
 
 # -- the admin API -------------------------------------------------------------------------------

@@ -209,10 +209,7 @@ class ClusterPass:
             live = [one for kind in self._memory(cluster).live.values() for one in kind]
         config = observe.one(wanted, "ConfigMap", names.config_map(name))
         if desk.paused:
-            config = there
-            links = json.loads(
-                ((there or {}).get("metadata", {}).get("annotations") or {}).get(LINKS, "{}")
-            )
+            config, links = there, _links_in(there)
         revision = ""
         secret = observe.one(wanted, "Secret", names.broker_secret(name))
         if config is not None and secret is not None and not desk.paused:
@@ -252,8 +249,7 @@ class ClusterPass:
 
         So it is after a restart of the operator, when a Secret that a running link needs is gone.
         """
-        told = ((there or {}).get("metadata", {}).get("annotations") or {}).get(LINKS, "{}")
-        running: dict[str, int] = json.loads(told)
+        running = _links_in(there)
         board = self._parts.board
         lost = [uid for uid in running if uid not in links and board.names_cluster(uid, cluster)]
         if not lost or there is None:
@@ -266,7 +262,7 @@ class ClusterPass:
             old = observe.one(live, *key) if key in kept else None
             found.append(one if old is None else {**one, "data": old.get("data", {})})
             if old is not None and one["kind"] == "ConfigMap":
-                found[-1]["metadata"]["annotations"][LINKS] = told
+                found[-1]["metadata"]["annotations"][LINKS] = json.dumps(running, sort_keys=True)
         return found, running
 
     async def _apply(
@@ -379,6 +375,13 @@ class ClusterPass:
         if found is None or found.uid != uid:
             found = self._memories[key] = Memory(uid)
         return found
+
+
+def _links_in(config: Manifest | None) -> dict[str, int]:
+    """The links that the ConfigMap in force was made with: UID and generation."""
+    annotations = (config or {}).get("metadata", {}).get("annotations") or {}
+    found: dict[str, int] = json.loads(annotations.get(LINKS, "{}"))
+    return found
 
 
 def _of(place: Place) -> str:
